@@ -1,0 +1,282 @@
+"""The `parade` command: its subcommands, their options and what they print."""
+
+import asyncio
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from console import redis_calls, running, up
+from contract.errors import ParadeError, RedisUnavailableError
+from contract.redis_link import place
+from contract.service import raise_file_limit
+from contract.settings import Settings, environment_name, load
+from simulator.report import Report
+from simulator.run import Plan, Simulation
+from simulator.workload import Workload
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Parade: ordered event fan-out for follow graphs, on Redis. Start with `parade demo`.",
+)
+notes = Console(stderr=True)
+
+
+def _setting(name: str, *flags: str) -> Any:
+    """An option for a field of Settings: help, default and environment name come from there."""
+    field = Settings.model_fields[name]
+    return typer.Option(
+        *flags,
+        help=f"{field.description} \\[env: {environment_name(name)}]",
+        show_default=str(field.default),
+    )
+
+
+Host = Annotated[str | None, _setting("host")]
+EventPort = Annotated[int | None, _setting("event_port")]
+ClientPort = Annotated[int | None, _setting("client_port")]
+RedisUrl = Annotated[str | None, _setting("redis_url")]
+Namespace = Annotated[str | None, _setting("namespace")]
+Events = Annotated[int, typer.Option(envvar="totalEvents", min=1, help="events to send")]
+Users = Annotated[
+    int | None,
+    typer.Option(
+        envvar="numberOfUsers", min=1, help="users that events are about", show_default="10 for each client"
+    ),
+]
+Seed = Annotated[int, typer.Option(envvar="randomSeed", help="the same seed gives the same events")]
+DEFAULT_CLIENTS = 100
+
+
+@app.command("up")
+def up_command(
+    fanouts: Annotated[
+        int, typer.Option(min=1, max=64, help="fanout processes, sharing the client port")
+    ] = 2,
+    listeners: Annotated[int, typer.Option(min=1, max=64, help="listeners, sharing the event port")] = 1,
+    host: Host = None,
+    event_port: EventPort = None,
+    client_port: ClientPort = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Redis or Valkey server \\[env: {environment_name('redis_url')}]",
+            show_default="an embedded Valkey",
+        ),
+    ] = None,
+    redis_port: Annotated[int, typer.Option(help="port of the embedded Valkey")] = up.EMBEDDED_PORT,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="where the embedded Valkey keeps its data", show_default="in memory only"),
+    ] = None,
+    namespace: Namespace = None,
+) -> None:
+    """Run the whole system on this machine until Ctrl-C.
+
+    Prints a line that begins with `ready` once event sources and clients are served.
+    """
+    settings = _load(
+        host=host, event_port=event_port, client_port=client_port, redis_url=redis_url, namespace=namespace
+    )
+    given = "redis_url" in settings.model_fields_set
+    system = up.System(settings, fanouts, listeners, None if given else redis_port, data_dir)
+    up.run(system, _say)
+
+
+@app.command()
+def demo(
+    events: Events = 1_000_000,
+    clients: Annotated[int, typer.Option(min=1, help="user clients")] = DEFAULT_CLIENTS,
+    fanouts: Annotated[int, typer.Option(min=1, max=64, help="fanout processes")] = 2,
+    seed: Seed = 666,
+) -> None:
+    """Start the whole system on free ports, simulate a million events, check every byte, and stop."""
+    event_port, client_port, redis_port = _free_ports(3)
+    settings = _load(event_port=event_port, client_port=client_port, log_level="warning")
+    raise_file_limit()
+    reports: list[Report] = []
+
+    async def simulate_it(system: up.System) -> None:
+        plan = Plan(
+            work=Workload(events, clients * 10, seed),
+            clients=clients,
+            host=system.settings.host,
+            event_port=event_port,
+            client_port=client_port,
+            timeout_s=20.0,
+        )
+        reports.append(await asyncio.to_thread(Simulation(plan, notes).run))
+
+    notes.print(f"starting a listener, a sequencer and {fanouts} fanout nodes on an embedded Valkey …")
+    up.run(
+        up.System(settings, fanouts, 1, redis_port),
+        lambda line: notes.print(line, highlight=False),
+        simulate_it,
+    )
+    if reports:
+        reports[0].show(Console())
+        sys.exit(0 if reports[0].passed else 1)
+
+
+@app.command()
+def simulate(
+    host: Host = None,
+    event_port: Annotated[
+        int | None,
+        typer.Option(envvar=["eventListenerPort"], help="port for event sources", show_default="9090"),
+    ] = None,
+    client_port: Annotated[
+        int | None,
+        typer.Option(envvar=["clientListenerPort"], help="port for user clients", show_default="9099"),
+    ] = None,
+    events: Events = 10_000_000,
+    clients: Annotated[
+        int, typer.Option(envvar="concurrencyLevel", min=1, help="user clients")
+    ] = DEFAULT_CLIENTS,
+    users: Users = None,
+    seed: Seed = 666,
+    max_batch: Annotated[
+        int, typer.Option(envvar="maxEventSourceBatchSize", min=1, help="events shuffled and sent together")
+    ] = 100,
+    timeout: Annotated[
+        int, typer.Option(envvar="timeout", min=1, help="longest wait for the next byte, in ms")
+    ] = 20_000,
+    log_interval: Annotated[
+        int,
+        typer.Option(
+            envvar="logInterval", min=0, help="events between two lines of progress in a log; 0: none"
+        ),
+    ] = 0,
+    mix: Annotated[
+        str, typer.Option(help="weights of follows, unfollows, broadcasts, private, status")
+    ] = "1,1,1,1,1",
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1, help="events/s; measures latency", show_default="as fast as possible"),
+    ] = None,
+    first: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="first sequence number", show_default="what the deployment expects next, or 1"
+        ),
+    ] = None,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = None,
+    full: Annotated[bool, typer.Option(help="keep all bytes and show the first difference")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
+) -> None:
+    """Send events and be the user clients; check every byte that arrives.
+
+    Exit status 1 on any difference. Start the system first, with `parade up`. The names of the original
+    test program's environment variables (totalEvents, concurrencyLevel, …) are taken too.
+    """
+    settings = _load(
+        host=host, event_port=event_port, client_port=client_port, redis_url=redis_url, namespace=namespace
+    )
+    settings = _of_running(settings)
+    limit = raise_file_limit()
+    if clients + 50 > limit:
+        raise ParadeError(
+            f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`"
+        )
+    start, followings = _deployment(settings, first, clients)
+    plan = Plan(
+        work=Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start),
+        clients=clients,
+        host=settings.host,
+        event_port=settings.event_port,
+        client_port=settings.client_port,
+        timeout_s=timeout / 1000,
+        rate=rate,
+        full=full,
+        log_interval=log_interval,
+        followings=followings,
+    )
+    report = Simulation(plan, notes).run()
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2))  # noqa: T201
+    else:
+        report.show(Console())
+    sys.exit(0 if report.passed else 1)
+
+
+@app.command()
+def reset(
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = None,
+) -> None:
+    """Delete everything that one deployment keeps in Redis. Refuses while a sequencer runs."""
+    settings = _of_running(_load(redis_url=redis_url, namespace=namespace))
+    if holder := redis_calls.is_sequencing(settings):
+        raise ParadeError(f"{holder} is sequencing; stop the system first")
+    if not yes:
+        where = place(settings.redis_url)
+        question = f"Delete every key that begins with {settings.keys.prefix} on {where}?"
+        if not typer.confirm(question):
+            raise ParadeError("nothing deleted")
+    print(f"{redis_calls.reset(settings):,} keys deleted")  # noqa: T201
+
+
+def main() -> None:
+    """Run the command; an error is one line and an exit status, never a traceback."""
+    try:
+        app()
+    except ParadeError as problem:
+        notes.print(f"parade: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(problem.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+def _load(**options: Any) -> Settings:
+    return load(**{name: value for name, value in options.items() if value is not None})
+
+
+def _of_running(settings: Settings) -> Settings:
+    """Without a Redis URL from option or environment, that of the `parade up` on this machine, if any."""
+    if "redis_url" in settings.model_fields_set:
+        return settings
+    found = running.find(settings.event_port)
+    if found is None:
+        return settings
+    return settings.model_copy(update={"redis_url": found.redis_url, "namespace": found.namespace})
+
+
+def _deployment(settings: Settings, first: int | None, clients: int) -> tuple[int, dict[int, Any]]:
+    """Where to go on: the next number and what the clients follow already, as far as Redis can be asked."""
+    try:
+        start = first or redis_calls.position(settings)
+        return start, redis_calls.followings(settings, range(1, clients + 1))
+    except RedisUnavailableError as problem:
+        if first is None:
+            notes.print(f"{problem}; starting at sequence number 1 with an empty graph", highlight=False)
+        return first or 1, {}
+
+
+def _mix(text: str) -> tuple[float, ...]:
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+        if len(weights) != 5 or min(weights) < 0 or not any(weights):
+            raise ValueError
+    except ValueError:
+        raise ParadeError(f"--mix {text}: give five weights, for example 1,1,1,1,1") from None
+    return weights
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports

@@ -1,0 +1,112 @@
+"""What the commands ask of Redis, each with a clear error when it does not answer or does not suit."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import redis
+
+from contract.errors import ParadeError, RedisUnavailableError, RedisUnsuitableError
+from contract.redis_link import place
+from contract.settings import Settings
+
+OLDEST = (6, 2)
+"""XTRIM MINID came with Redis 6.2 (https://redis.io/docs/latest/commands/xtrim/)."""
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator["redis.Redis"]:
+    """A client for a few commands. RedisUnavailableError when the server can't be reached or refuses."""
+    timeout_s = settings.redis_timeout_s
+    try:
+        client = redis.Redis.from_url(
+            settings.redis_url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s
+        )
+    except ValueError as problem:
+        raise ParadeError(f"{settings.redis_url!r} is not a Redis URL: {problem}") from None
+    try:
+        yield client
+    except redis.RedisError as problem:
+        raise RedisUnavailableError(f"Redis at {place(settings.redis_url)}: {problem}") from None
+    finally:
+        client.close()
+
+
+def check_server(settings: Settings) -> None:
+    """Make sure that a suitable server answers."""
+    with connected(settings) as client:
+        version = str(client.info("server")["redis_version"])
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise RedisUnsuitableError(
+            f"Redis at {place(settings.redis_url)} is version {version}; Parade needs {oldest} or newer"
+        )
+
+
+def is_sequencing(settings: Settings) -> str | None:
+    """Who holds the lease, if anyone."""
+    with connected(settings) as client:
+        holder = client.get(settings.keys.lease)
+    return holder.decode() if isinstance(holder, bytes) else None
+
+
+def fresh_nodes(settings: Settings, since_ms: int) -> int:
+    """How many nodes have reported since a moment of Redis time."""
+    with connected(settings) as client:
+        reports = client.hvals(settings.keys.nodes)
+    return sum(int(report.split()[1]) >= since_ms for report in reports)
+
+
+def now_ms(settings: Settings) -> int:
+    """Redis time in milliseconds."""
+    with connected(settings) as client:
+        seconds, microseconds = client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def position(settings: Settings) -> int:
+    """The sequence number expected next. ParadeError when the deployment is not at rest."""
+    keys = settings.keys
+    with connected(settings) as client:
+        number, backlog = client.hmget(keys.state, "next", "backlog")
+        waiting = client.zcard(keys.waiting)
+    if waiting or int(backlog or 0):
+        raise ParadeError(
+            f"{waiting} events wait for number {int(number or 0)} and {int(backlog or 0)} bytes are unread; "
+            "a simulation needs a deployment at rest"
+        )
+    return int(number or settings.first_sequence)
+
+
+def followings(settings: Settings, users: Iterable[int]) -> dict[int, list[int]]:
+    """Whom each of the users follows; users that follow nobody are left out."""
+    asked = list(users)
+    found: dict[int, list[int]] = {}
+    with connected(settings) as client:
+        for start in range(0, len(asked), 1000):
+            chunk = asked[start : start + 1000]
+            pipeline = client.pipeline(transaction=False)
+            for user in chunk:
+                pipeline.smembers(f"{settings.keys.following}{user}")
+            for user, authors in zip(chunk, pipeline.execute(), strict=True):
+                if authors:
+                    found[user] = [int(author) for author in authors]
+    return found
+
+
+def reset(settings: Settings) -> int:
+    """Delete every key of the deployment; returns how many. ParadeError while someone sequences."""
+    if holder := is_sequencing(settings):
+        raise ParadeError(f"{holder} is sequencing; stop the system first")
+    deleted = 0
+    with connected(settings) as client:
+        pattern = re.sub(r"([\[\]*?\\^])", r"\\\1", settings.keys.prefix) + "*"
+        keys = []
+        for key in client.scan_iter(match=pattern, count=1000):
+            keys.append(key)
+            if len(keys) == 1000:
+                deleted += int(client.unlink(*keys))
+                keys = []
+        if keys:
+            deleted += int(client.unlink(*keys))
+    return deleted

@@ -1,0 +1,54 @@
+"""Where the other commands find a system that `parade up` runs on this machine: one small file each."""
+
+import contextlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running `parade up`, found by the port of its event sources."""
+
+    pid: int
+    redis_url: str
+    namespace: str
+    event_port: int
+    client_port: int
+
+    def announce(self) -> None:
+        """Let other commands of this user find it."""
+        path = _path(self.event_port)
+        partial = path.with_suffix(f".{self.pid}")
+        partial.touch(mode=0o600)
+        partial.write_text(json.dumps(asdict(self)))
+        partial.replace(path)
+
+    def withdraw(self) -> None:
+        """It is going away."""
+        if find(self.event_port) == self:
+            _path(self.event_port).unlink(missing_ok=True)
+
+
+def find(event_port: int) -> Running | None:
+    """The `up` of this user that serves event sources on this port, if it is alive."""
+    try:
+        path = _path(event_port)
+        if path.stat().st_uid != os.getuid():
+            return None
+        running = Running(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    with contextlib.suppress(PermissionError):
+        try:
+            os.kill(running.pid, 0)
+        except ProcessLookupError:
+            return None
+    return running
+
+
+def _path(event_port: int) -> Path:
+    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(folder) / f"parade-up-{os.getuid()}-{event_port}.json"

@@ -1,0 +1,18 @@
+"""Errors that end a program, worded for the person who must act on them.
+
+A `ParadeError` is printed as one line and sets the exit status; it never shows a traceback.
+"""
+
+
+class ParadeError(Exception):
+    """What is wrong and what to do about it, in one line."""
+
+    exit_status = 1
+
+
+class RedisUnavailableError(ParadeError):
+    """Redis can't be reached, refused us, or went away. Services retry; commands give up."""
+
+
+class RedisUnsuitableError(ParadeError):
+    """The server answers but can't do the job (too old, for example). Retrying does not help."""

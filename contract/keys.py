@@ -1,0 +1,73 @@
+"""Every Redis key and channel of one deployment. No other file spells one.
+
+The braces are a hash tag: they keep a deployment in one slot of a Redis Cluster, which one atomic
+script needs (https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one namespace; two deployments with different ones can share a Redis."""
+
+    namespace: str
+
+    @property
+    def prefix(self) -> str:
+        return f"{{{self.namespace}}}:"
+
+    @property
+    def events(self) -> str:
+        """Stream: `raw` chunks of event lines; `join`/`leave` of users, with their `node`."""
+        return self.prefix + "events"
+
+    @property
+    def state(self) -> str:
+        """Hash: `next`, `batch`, `cursor`, `backlog` (bytes not yet consumed) and the counters."""
+        return self.prefix + "state"
+
+    @property
+    def waiting(self) -> str:
+        """Sorted set: event lines ahead of a gap, scored by sequence number."""
+        return self.prefix + "waiting"
+
+    @property
+    def followers(self) -> str:
+        """Prefix of the sets that hold who follows a user."""
+        return self.prefix + "followers:"
+
+    @property
+    def following(self) -> str:
+        """Prefix of the sets that hold whom a user follows."""
+        return self.prefix + "following:"
+
+    @property
+    def online(self) -> str:
+        """Prefix of the sets that hold the users connected to a node."""
+        return self.prefix + "online:"
+
+    @property
+    def nodes(self) -> str:
+        """Hash: fanout node → its last heartbeat."""
+        return self.prefix + "nodes"
+
+    @property
+    def lease(self) -> str:
+        """String that expires: the name of the process that sequences now."""
+        return self.prefix + "lease"
+
+    @property
+    def rejected(self) -> str:
+        """Stream, capped: `line` and `reason` of what was refused."""
+        return self.prefix + "rejected"
+
+    @property
+    def user(self) -> str:
+        """Prefix of the channels that carry one user's notifications."""
+        return self.prefix + "user:"
+
+    @property
+    def broadcast(self) -> str:
+        """Channel that closes each batch and carries its broadcasts."""
+        return self.prefix + "broadcast"

@@ -1,0 +1,185 @@
+"""One connection to Redis, for the hot paths: hiredis on an asyncio protocol.
+
+Commands are written at once and answered in order, so a caller may have several under way. A client
+library's call costs about 100 µs of CPU and a pub/sub message about 9 µs; here it is about 15 and 1.5.
+
+Rules kept here:
+
+- Answers come in the order of the commands; a subscribed link hands everything to `on_message`.
+- No wait is endless: a link that owes an answer and hears nothing for `timeout_s` is closed.
+- A closed link stays closed: every pending and later call fails with RedisUnavailableError.
+"""
+
+import asyncio
+import hashlib
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import hiredis
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
+
+from contract.errors import ParadeError, RedisUnavailableError
+
+Reply = Any
+"""What hiredis makes of an answer: bytes, int, None, or a list of these."""
+
+
+_pack: Callable[[tuple[bytes | str | int | float, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+
+
+class RedisRefusedError(RedisUnavailableError):
+    """Redis answered a command with an error; the text is Redis's own."""
+
+
+class RedisLink(asyncio.Protocol):
+    """A connection made by `connect`."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.on_message: Callable[[list[Any]], None] | None = None
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._timeout_s = timeout_s
+        self._reader = hiredis.Reader()
+        self._pending: deque[asyncio.Future[Reply]] = deque()
+        self._heard = False
+        self._transport: asyncio.Transport | None = None
+        self._watch: asyncio.TimerHandle | None = None
+
+    # Commands
+
+    def call(self, *command: bytes | str | int | float) -> "asyncio.Future[Reply]":
+        """Send a command now; the future has its answer. RedisRefusedError for an error answer."""
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        if self._transport is None:
+            answer.set_exception(RedisUnavailableError("the connection to Redis is closed"))
+            return answer
+        self._pending.append(answer)
+        self._transport.write(_pack(command))
+        return answer
+
+    async def call_all(self, commands: Iterable[tuple[bytes | str | int, ...]]) -> list[Reply]:
+        """Send many commands in one write and wait for all their answers."""
+        loop, packed, answers = asyncio.get_running_loop(), [], []
+        for command in commands:
+            packed.append(_pack(command))
+            answers.append(loop.create_future())
+        if self._transport is None:
+            raise RedisUnavailableError("the connection to Redis is closed")
+        self._pending.extend(answers)
+        self._transport.write(b"".join(packed))
+        return await asyncio.gather(*answers)
+
+    def send(self, *command: bytes | str) -> None:
+        """Send a command whose answers go to `on_message` (SUBSCRIBE and its kin)."""
+        if self._transport is not None:
+            self._transport.write(_pack(command))
+
+    def close(self) -> None:
+        """Close at once; pending calls fail."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)
+        # Write at once, not at the end of the loop's turn: a commit must be on its way while the next
+        # batch is computed.
+        transport.set_write_buffer_limits(high=0)
+        self._watch = asyncio.get_running_loop().call_later(self._timeout_s, self._check)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._reader.feed(data)
+        while (reply := self._reader.gets()) is not False:
+            if self.on_message is not None:
+                self.on_message(reply)
+                continue
+            answer = self._pending.popleft()
+            if answer.cancelled():
+                continue
+            if isinstance(reply, hiredis.ReplyError):
+                answer.set_exception(RedisRefusedError(str(reply)))
+            else:
+                answer.set_result(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._watch is not None:
+            self._watch.cancel()
+        for answer in self._pending:
+            if not answer.done():
+                answer.set_exception(
+                    RedisUnavailableError(f"lost the connection to Redis: {exc or 'closed'}")
+                )
+                answer.exception()  # whoever stopped waiting for it is not told by a warning at exit
+        self._pending.clear()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _check(self) -> None:
+        if self._pending and not self._heard:
+            self.close()
+            return
+        self._heard = False
+        self._watch = asyncio.get_running_loop().call_later(self._timeout_s, self._check)
+
+
+async def connect(url: str, timeout_s: float, name: str) -> RedisLink:
+    """Open a link and log in as the URL says; `name` shows in CLIENT LIST.
+
+    RedisUnavailableError when the server can't be reached, is still loading, or refuses us.
+    """
+    try:
+        options = dict(parse_url(url))
+    except ValueError as problem:
+        raise ParadeError(f"{url!r} is not a Redis URL: {problem}") from None
+    try:
+        async with asyncio.timeout(timeout_s):
+            link = await _open(options, timeout_s)
+            try:
+                await _log_in(link, options, name)
+            except BaseException:
+                link.close()
+                raise
+            return link
+    except TimeoutError:
+        raise RedisUnavailableError(f"Redis at {place(url)} did not answer within {timeout_s:g} s") from None
+    except OSError as problem:
+        raise RedisUnavailableError(f"Redis at {place(url)} can't be reached: {problem}") from None
+
+
+def place(url: str) -> str:
+    """The URL without its password, for messages."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+async def _open(options: dict[str, Any], timeout_s: float) -> RedisLink:
+    loop = asyncio.get_running_loop()
+    if options.get("connection_class") is UnixDomainSocketConnection:
+        _, link = await loop.create_unix_connection(lambda: RedisLink(timeout_s), options["path"])
+        return link
+    tls = ssl.create_default_context() if options.get("connection_class") is SSLConnection else None
+    host, port = options.get("host", "127.0.0.1"), options.get("port", 6379)
+    _, link = await loop.create_connection(lambda: RedisLink(timeout_s), host, port, ssl=tls)
+    return link
+
+
+async def _log_in(link: RedisLink, options: dict[str, Any], name: str) -> None:
+    if options.get("password"):
+        user = [options["username"]] if options.get("username") else []
+        await link.call("AUTH", *user, options["password"])
+    await link.call("SELECT", int(options.get("db", 0)))
+    await link.call("CLIENT", "SETNAME", name)
+    await link.call("PING")  # a server that still loads its data says so here
+
+
+class Script:
+    """A Lua script in a file of its own. Load it once on a link, then run it there by its digest."""
+
+    def __init__(self, path: Path) -> None:
+        self.text = path.read_text()
+        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,112 @@
+"""Every setting of every service: its name, default, unit and meaning, stated once.
+
+Each has an environment name: `PARADE_` and the field's name in capitals. The services also take each as
+an option (`python -m fanout --client-port 9100`). The table in the README is checked against this class.
+"""
+
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contract.errors import ParadeError
+from contract.keys import Keys
+
+KIB = 1024
+MIB = 1024 * KIB
+ENV_PREFIX = "PARADE_"
+
+
+class Settings(BaseSettings):
+    """Settings from the environment, from options, or from defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey server")
+    namespace: str = Field("parade", description="prefix of every key, so that deployments can share a Redis")
+    host: str = Field("127.0.0.1", description="address that the event and client ports bind to")
+    event_port: int = Field(9090, ge=0, le=65535, description="port for event sources")
+    client_port: int = Field(9099, ge=0, le=65535, description="port for user clients")
+    log_level: str = Field("info", description="debug, info, warning or error")
+    redis_timeout_s: float = Field(5.0, gt=1, description="longest wait for an answer of Redis")
+    shutdown_s: float = Field(4.0, gt=0, description="longest time a service takes to stop")
+    stop_on_stdin_end: bool = Field(False, description="stop when standard input ends; set by `parade up`")
+
+    entry_bytes: int = Field(128 * KIB, ge=KIB, description="largest stream entry, and raw bytes of a batch")
+    listener_buffer_bytes: int = Field(
+        1 * MIB, ge=4 * KIB, description="event bytes a listener holds before it stops reading"
+    )
+    backlog_bytes: int = Field(
+        8 * MIB, ge=4 * KIB, description="unconsumed event bytes in Redis at which listeners stop reading"
+    )
+
+    first_sequence: int = Field(1, ge=1, description="sequence number that a new deployment releases first")
+    lease_s: float = Field(3.0, ge=1, description="how long a silent sequencer keeps the lease")
+    tick_s: float = Field(1.0, gt=0, description="longest time between frames; an idle sequencer ticks")
+    reach: int = Field(
+        1_000_000, ge=1, description="how far ahead of the next number an event may be and still wait"
+    )
+    batch_deliveries: int = Field(
+        200_000, ge=1, description="notifications (broadcasts count once) after which a batch is closed"
+    )
+    window_bytes: int = Field(
+        4 * MIB, ge=KIB, description="published bytes that a fanout node may be behind before all wait"
+    )
+    node_silence_s: float = Field(5.0, gt=1, description="silence after which a fanout node is expelled")
+    node_patience_s: float = Field(
+        30.0, gt=1, description="how long a node may hold a full window before it is expelled"
+    )
+    rejected_entries: int = Field(10_000, ge=1, description="refused lines kept in the `rejected` stream")
+
+    registration_s: float = Field(10.0, gt=0, description="time a client has to send its user id")
+    client_buffer_bytes: int = Field(
+        64 * MIB, ge=4 * KIB, description="unsent bytes at which a client is closed"
+    )
+    node_buffer_bytes: int = Field(
+        24 * MIB, ge=4 * KIB, description="unsent bytes of a node's clients together at which it waits"
+    )
+    client_stall_s: float = Field(
+        10.0, gt=0, description="how long a client may accept nothing while its node waits"
+    )
+
+    @field_validator("namespace")
+    @classmethod
+    def _no_braces(cls, value: str) -> str:
+        if not value or set(value) & set("{} \r\n"):
+            raise ValueError("must not be empty and have no braces or blanks")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value not in ("debug", "info", "warning", "error"):
+            raise ValueError("must be debug, info, warning or error")
+        return value
+
+    @property
+    def keys(self) -> Keys:
+        """The key names of this deployment."""
+        return Keys(self.namespace)
+
+
+def load(**given: Any) -> Settings:
+    """Settings from the environment; `given` wins. ParadeError names the first setting that is wrong."""
+    try:
+        return Settings(**given)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = f"{environment_name(name)}={first['input']!r}: {first['msg']}"
+        raise ParadeError(message) from None
+
+
+def environment_name(field: str) -> str:
+    """`client_port` → `PARADE_CLIENT_PORT`."""
+    return ENV_PREFIX + field.upper()

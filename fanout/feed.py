@@ -1,0 +1,77 @@
+"""The subscription: gathers what is published for this node's users until the frame that closes a batch.
+
+Redis pub/sub delivers at most once. What is lost shows as a missing batch number, never as a silent hole.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from contract.frames import Frame
+from contract.keys import Keys
+from contract.redis_link import RedisLink
+
+Messages = dict[bytes, bytes]
+"""A batch's lines for each user who got any."""
+
+
+class FrameLostError(Exception):
+    """A batch number is missing: something was published that did not get here."""
+
+
+class Feed:
+    """Turns pub/sub messages into batches, in order, or says that one is missing."""
+
+    def __init__(self, link: RedisLink, keys: Keys, on_batch: Callable[[Frame, Messages], None]) -> None:
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._link = link
+        self._on_batch = on_batch
+        self._broadcast = keys.broadcast.encode()
+        self._user = keys.user.encode()
+        self._messages: Messages = {}
+        self._last_batch: int | None = None
+        self._confirming: deque[tuple[bytes, asyncio.Future[None]]] = deque()
+        link.on_message = self._received
+
+    async def start(self) -> None:
+        """Subscribe to the frames."""
+        await self._confirmed("SUBSCRIBE", [self._broadcast])
+
+    async def subscribe(self, users: Iterable[bytes]) -> None:
+        """Subscribe to users' channels; returns once Redis has confirmed it."""
+        await self._confirmed("SUBSCRIBE", [self._user + user for user in users])
+
+    def unsubscribe(self, users: Iterable[bytes]) -> None:
+        """Give up users' channels."""
+        self._link.send("UNSUBSCRIBE", *(self._user + user for user in users))
+
+    async def _confirmed(self, command: str, channels: list[bytes]) -> None:
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._confirming.append((channels[-1], confirmed))
+        self._link.send(command, *channels)
+        await confirmed
+
+    def _received(self, message: list[Any]) -> None:
+        kind, channel, payload = message
+        if kind == b"message":
+            if channel == self._broadcast:
+                self._close_batch(payload)
+            else:
+                self._messages[channel[len(self._user) :]] = payload
+        elif kind == b"subscribe" and self._confirming and self._confirming[0][0] == channel:
+            _, confirmed = self._confirming.popleft()
+            if not confirmed.done():
+                confirmed.set_result(None)
+
+    def _close_batch(self, payload: bytes) -> None:
+        if self.failed.done():
+            return
+        frame = Frame.decode(payload)
+        messages, self._messages = self._messages, {}
+        if self._last_batch is not None and frame.batch != self._last_batch + 1:
+            reason = f"batch {self._last_batch + 1} is missing, {frame.batch} came"
+            self.failed.set_exception(FrameLostError(reason))
+            return
+        self._last_batch = frame.batch
+        self._on_batch(frame, messages)

@@ -1,0 +1,84 @@
+"""Tells the stream who came to this node and who left, and the sequencer how far it has written."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from contract.frames import stream_id
+from contract.redis_link import RedisLink, Script
+from contract.settings import Settings
+from fanout.feed import Feed
+from fanout.members import Members
+
+BEAT = Script(Path(__file__).with_name("beat.lua"))
+ENTRY_USERS = 1000
+"""Users in one join entry; more take the next one."""
+BEAT_S = 0.02
+"""Shortest time between two heartbeats."""
+IDLE_BEAT_S = 1.0
+
+
+class ExpelledError(Exception):
+    """The sequencer has taken this node out of the system."""
+
+
+class Membership:
+    """One node id's standing in the deployment."""
+
+    def __init__(self, node: str, link: RedisLink, feed: Feed, members: Members, settings: Settings) -> None:
+        self._node = node
+        self._link = link
+        self._feed = feed
+        self._members = members
+        self._keys = settings.keys
+        self._news = asyncio.Event()
+
+    def notify(self) -> None:
+        """Someone came or left."""
+        self._news.set()
+
+    async def enter(self) -> None:
+        """Become a node of the deployment."""
+        await self._link.call("SCRIPT", "LOAD", BEAT.text)
+        await self._beat("new")
+
+    async def leave(self) -> None:
+        """Stop being one; all users leave with it."""
+        await self._link.call("XADD", self._keys.events, "*", "node", self._node, "leave", "*")
+
+    async def announce(self) -> None:
+        """Post joins and leaves as they come, many in one entry when they come together."""
+        while True:
+            while not self._members.has_news:
+                self._news.clear()
+                await self._news.wait()
+            leaves, joins = self._members.take_news(ENTRY_USERS)
+            if leaves:
+                self._feed.unsubscribe(leaves)
+            fields: list[str | bytes] = ["node", self._node]
+            if leaves:
+                fields += ["leave", b" ".join(leaves)]
+            if joins:
+                # Confirmed before the join is posted, so nothing of the batch that consumes it is missed.
+                await self._feed.subscribe([user.id for user in joins])
+                fields += ["join", b" ".join(user.id for user in joins)]
+            entry = await self._link.call("XADD", self._keys.events, "*", *fields)
+            self._members.joined(joins, stream_id(entry))
+
+    async def beat(self, written: Callable[[], int | None]) -> None:
+        """Report the batch written last: soon after it changed, else every second."""
+        loop, reported, reported_s = asyncio.get_running_loop(), None, 0.0
+        while True:
+            batch = written()
+            if batch is not None and (batch != reported or loop.time() - reported_s >= IDLE_BEAT_S):
+                await self._beat(batch)
+                reported, reported_s = batch, loop.time()
+            await asyncio.sleep(BEAT_S)
+
+    async def _beat(self, batch: int | str) -> None:
+        keys, connections = self._keys, self._members.connections
+        known = await self._link.call(
+            "EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, self._node, batch, connections
+        )
+        if not known:
+            raise ExpelledError(f"node {self._node} is no longer part of the deployment")

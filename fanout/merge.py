@@ -1,0 +1,65 @@
+"""Merging a user's own lines with a batch's broadcasts by sequence number. Pure.
+
+Rules kept here:
+
+- Both sides are whole lines in sequence order; so is the result, byte for byte the same lines.
+- A number appears on one side only.
+
+Two ways, by size: a few lines are spliced between slices of the broadcast bytes (about 0.3 µs a line,
+whatever the number of broadcasts); many are sorted together (about 15 ns a line of either side).
+"""
+
+from bisect import bisect
+from itertools import accumulate
+
+SPLICE_BELOW = 16
+"""Splice while there are this many times more broadcasts than own lines; measured, not critical."""
+
+
+def number(line: bytes) -> int:
+    """The sequence number of an event line."""
+    return int(line[: line.index(b"|")])
+
+
+class Broadcasts:
+    """One batch's broadcasts, indexed on first use: most connections get them as they are."""
+
+    def __init__(self, lines: bytes) -> None:
+        self.bytes = lines
+        self._lines: list[bytes] | None = None
+        self._numbers: list[int] = []
+        self._offsets: list[int] = []
+
+    def merged_with(self, own: bytes) -> bytes:
+        """The broadcasts and `own`, in sequence order."""
+        if not self.bytes:
+            return own
+        if not own:
+            return self.bytes
+        if self._lines is None:
+            self._lines = self.bytes.splitlines(keepends=True)
+            self._numbers = [number(line) for line in self._lines]
+            self._offsets = [0, *accumulate(map(len, self._lines))]
+        own_lines = own.splitlines(keepends=True)
+        if len(own_lines) * SPLICE_BELOW < len(self._lines):
+            return self._spliced(own_lines)
+        return _sorted(self._lines, own_lines)
+
+    def _spliced(self, own_lines: list[bytes]) -> bytes:
+        pieces: list[bytes] = []
+        done = 0
+        for line in own_lines:
+            offset = self._offsets[bisect(self._numbers, number(line))]
+            pieces += (self.bytes[done:offset], line)
+            done = offset
+        pieces.append(self.bytes[done:])
+        return b"".join(pieces)
+
+
+def _sorted(broadcasts: list[bytes], own: list[bytes]) -> bytes:
+    lines = broadcasts + own
+    # Numbers of one width sort as bytes, without a key: three times faster, and a batch that crosses a
+    # power of ten is rare.
+    first, last = min(number(broadcasts[0]), number(own[0])), max(number(broadcasts[-1]), number(own[-1]))
+    lines.sort(key=None if len(str(first)) == len(str(last)) else number)
+    return b"".join(lines)

@@ -1,0 +1,146 @@
+"""Client sockets: registration, ignored input, slow clients.
+
+What a client is told: nothing but notifications, or one line `ERROR <reason>` before it is closed because
+its registration is wrong.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import cast
+
+import structlog
+
+from contract.events import is_user_id
+from contract.settings import Settings
+from fanout.members import Members
+
+REGISTRATION_BYTES = 64
+HIGH_WATER_BYTES = 8 * 1024
+"""Unsent bytes from which a client counts as behind; below, 10,000 clients hold 80 MiB at most."""
+
+log = structlog.get_logger()
+
+
+class ClientServer:
+    """All clients of this process. `members` is replaced when the node begins a new life."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.members = Members()
+        self.on_news: Callable[[], None] = lambda: None
+        self.clients: set[Client] = set()
+        self.behind: set[Client] = set()
+        self.slow_closed = 0
+        self.empty = asyncio.Event()
+
+    def close_slow(self, client: "Client", reason: str) -> None:
+        """Close a client that does not keep up."""
+        self.slow_closed += 1
+        unsent = client.unsent_bytes()
+        log.warning("slow_client_closed", peer=client.peer, reason=reason, unsent_bytes=unsent)
+        client.abort()
+
+    async def wait_until_empty(self, seconds: float) -> None:
+        """Wait until every client is gone, or the time is over."""
+        self.empty.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.empty.wait(), seconds)
+
+    def begin_anew(self) -> None:
+        """Close every registered client: what they are owed can no longer be kept apart from a hole."""
+        for client in list(self.clients):
+            if client.user_id:
+                client.abort()
+        self.members = Members()
+
+
+class Client(asyncio.Protocol):
+    """One client connection."""
+
+    def __init__(self, server: ClientServer) -> None:
+        self.peer = "?"
+        self.user_id = b""
+        self.unsent_seen = 0
+        self.moved_s = 0.0
+        self.write: Callable[[bytes], None]
+        self._server = server
+        self._members: Members | None = None
+        self._line = b""
+        self._transport: asyncio.Transport
+        self._deadline: asyncio.TimerHandle
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.write = transport.write
+        self.peer = str(transport.get_extra_info("peername"))
+        transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._server.clients.add(self)
+        wait_s = self._server.settings.registration_s
+        self._deadline = asyncio.get_running_loop().call_later(
+            wait_s, self._refuse, f"no user id within {wait_s:g} s"
+        )
+
+    def data_received(self, data: bytes) -> None:
+        if self.user_id or self._transport.is_closing():
+            return  # later input is ignored
+        self._line += data[: REGISTRATION_BYTES + 1]
+        line, end, _ = self._line.partition(b"\n")
+        if len(line) >= REGISTRATION_BYTES:
+            self._refuse(f"a registration line has at most {REGISTRATION_BYTES} bytes")
+        elif end:
+            self._register(line.removesuffix(b"\r"))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._deadline.cancel()
+        self._server.clients.discard(self)
+        self._server.behind.discard(self)
+        if not self._server.clients:
+            self._server.empty.set()
+        if self._members is not None:
+            self._members.remove(self.user_id, self)
+            self._members = None
+            self._server.on_news()
+
+    def pause_writing(self) -> None:
+        self._server.behind.add(self)
+
+    def resume_writing(self) -> None:
+        self._server.behind.discard(self)
+        self.unsent_seen = 0
+
+    # Registration
+
+    def _register(self, user_id: bytes) -> None:
+        if not is_user_id(user_id):
+            self._refuse("a user id is 1 to 20 digits without a leading zero")
+            return
+        self._deadline.cancel()
+        self.user_id, self._line = user_id, b""
+        self._members = self._server.members
+        self._members.add(user_id, self)
+        self._server.on_news()
+
+    def _refuse(self, reason: str) -> None:
+        log.info("registration_refused", peer=self.peer, reason=reason)
+        self._deadline.cancel()
+        self._transport.write(f"ERROR {reason}\n".encode())
+        self._transport.close()
+
+    # Closing
+
+    def unsent_bytes(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """Close without sending the rest."""
+        self._transport.abort()
+
+    def close(self) -> None:
+        """Close after the rest is sent."""
+        self._transport.close()

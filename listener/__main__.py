@@ -1,0 +1,42 @@
+"""`python -m listener`: wires settings, sockets and Redis; the only place here that does."""
+
+import asyncio
+
+import structlog
+
+from contract.errors import ParadeError
+from contract.service import run
+from contract.settings import Settings
+from listener.server import Source, Sources
+
+log = structlog.get_logger()
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve sources until told to stop."""
+    sources = Sources(settings)
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Source(sources), settings.host, settings.event_port, reuse_port=True, backlog=1024
+        )
+    except OSError as problem:
+        raise ParadeError(f"can't listen on {settings.host}:{settings.event_port}: {problem}") from None
+    appending = asyncio.create_task(sources.appender.run())
+    log.info("listening", host=settings.host, port=server.sockets[0].getsockname()[1])
+    await stop.wait()
+
+    # 1. No new sources, no new bytes; 2. everything read is handed to Redis, within the deadline.
+    server.close()
+    sources.close()
+    sources.appender.drain()
+    await asyncio.wait([appending], timeout=settings.shutdown_s)
+    if not appending.done():
+        log.error("events_not_handed_over", bytes=sources.intake.held_bytes)
+        appending.cancel()
+    elif appending.exception() is not None:
+        raise appending.exception() or AssertionError
+    sources.appender.close()
+
+
+if __name__ == "__main__":
+    run("listener", main)

@@ -1,0 +1,118 @@
+"""Appends what the intake holds to the stream: one entry under way at a time.
+
+While Redis answers slowly the intake fills and entries grow (up to `entry_bytes`); when it is quiet each
+chunk goes out alone, at once. An append whose answer was lost is repeated: the sequencer drops the copy.
+"""
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from contract.errors import RedisUnavailableError
+from contract.redis_link import RedisLink, Script, connect
+from contract.service import Backoff
+from contract.settings import Settings
+from listener.intake import Intake
+
+APPEND = Script(Path(__file__).with_name("append.lua"))
+POLL_S = 0.005
+"""How often a listener over the backlog limit looks again; at full speed 5 ms are about 40 KiB."""
+RECORDS_HELD = 256
+"""Refused lines that wait to be recorded; a peer that sends more is counted but not recorded."""
+
+log = structlog.get_logger()
+
+
+class Appender:
+    """Moves bytes from the intake to Redis until `drain` says that no more will come."""
+
+    def __init__(self, settings: Settings, intake: Intake) -> None:
+        self._settings = settings
+        self._keys = settings.keys
+        self._intake = intake
+        self._wake = asyncio.Event()
+        self._draining = False
+        self._entry = b""
+        self._records: list[tuple[str, bytes]] = []
+        self._link: RedisLink | None = None
+
+    def notify(self) -> None:
+        """Something was put into the intake."""
+        self._wake.set()
+
+    def record(self, reason: str, sample: bytes) -> None:
+        """Keep a refused line for the `rejected` stream."""
+        if len(self._records) < RECORDS_HELD:
+            self._records.append((reason, sample))
+            self._wake.set()
+
+    def drain(self) -> None:
+        """No more will come: `run` returns once everything is appended."""
+        self._draining = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Append until drained. Redis going away is said once, and coming back once, with the time."""
+        backoff, lost_at = Backoff(), None
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                link = await self._connected()
+                if lost_at is not None:
+                    log.info("redis_back", away_s=round(loop.time() - lost_at, 1))
+                    lost_at = None
+                backoff.reset()
+                await self._append_all(link)
+                return
+            except RedisUnavailableError as problem:
+                self.close()
+                if lost_at is None:
+                    lost_at = loop.time()
+                    log.warning("redis_away", reason=str(problem), held_bytes=self._intake.held_bytes)
+                await asyncio.sleep(backoff.next_s())
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    async def _connected(self) -> RedisLink:
+        name = f"{self._settings.namespace}-listener"
+        link = await connect(self._settings.redis_url, self._settings.redis_timeout_s, name)
+        self._link = link
+        await link.call("SCRIPT", "LOAD", APPEND.text)
+        return link
+
+    async def _append_all(self, link: RedisLink) -> None:
+        while True:
+            # An entry is forgotten only when Redis has confirmed it.
+            self._entry = self._entry or self._intake.take(self._settings.entry_bytes)
+            if self._entry:
+                await self._append(link)
+            elif self._records:
+                await self._write_records(link)
+            elif self._draining:
+                return
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def _append(self, link: RedisLink) -> None:
+        keys = self._keys
+        backlog = await link.call("EVALSHA", APPEND.sha, 2, keys.events, keys.state, self._entry)
+        self._entry = b""
+        while backlog > self._settings.backlog_bytes and not self._draining:
+            await asyncio.sleep(POLL_S)
+            backlog = int(await link.call("HGET", keys.state, "backlog") or 0)
+            if backlog <= self._settings.backlog_bytes // 4 * 3:
+                break
+
+    async def _write_records(self, link: RedisLink) -> None:
+        records, self._records = self._records, []
+        limit = self._settings.rejected_entries
+        for reason, sample in records:
+            fields = ("reason", reason, "line", sample)
+            await link.call("XADD", self._keys.rejected, "MAXLEN", "~", limit, "*", *fields)
+            await link.call("HINCRBY", self._keys.state, "rejected", 1)

@@ -1,0 +1,106 @@
+"""Putting events into sequence order. Pure.
+
+Rules kept here:
+
+- Each sequence number is released at most once, in order, without a gap.
+- Below `next` is late; waiting already with the same bytes is a duplicate, with other bytes a conflict.
+  Late and duplicate events are dropped and counted; a conflict is refused and recorded. The first wins.
+- Nothing waits further ahead than `reach`, which bounds the map.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from operator import itemgetter
+
+from contract.events import MAX_SEQUENCE, Event
+
+_number = itemgetter(1)
+
+
+class Ordering:
+    """The events that wait, by sequence number, and the number to release next."""
+
+    def __init__(self, next_number: int, reach: int, waiting: Iterable[Event] = ()) -> None:
+        self.next = next_number
+        self.waiting: dict[int, Event] = {int(event[1]): event for event in waiting}
+        self._reach = reach
+        self._fresh: list[Iterable[int]] = []
+
+    def accept(self, events: list[Event], counts: Counter[str]) -> list[tuple[str, bytes]]:
+        """Let parsed events wait. Returns (reason, line) of those refused; counts what happened."""
+        try:
+            fresh = dict(zip(map(int, map(_number, events)), events, strict=True))
+        except ValueError:  # an empty number: lines that are not events, recorded by whoever parsed them
+            return self.accept([event for event in events if event[1]], counts)
+        counts["received"] += len(events)
+        if self._all_new(fresh, len(events)):
+            self.waiting.update(fresh)
+            self._fresh.append(fresh)
+            return []
+        return self._accept_each(events, counts)
+
+    def release(self, limit: int) -> list[Event]:
+        """Remove and return next, next+1, …, at most `limit` of them."""
+        pop = self.waiting.pop
+        released: list[Event] = []
+        append = released.append
+        number, end = self.next, self.next + limit
+        while number < end and (event := pop(number, None)) is not None:
+            append(event)
+            number += 1
+        self.next = number
+        return released
+
+    def put_back(self, events: list[Event]) -> None:
+        """Undo the release of the last events released."""
+        self.next -= len(events)
+        self.waiting.update(zip(range(self.next, self.next + len(events)), events, strict=True))
+
+    @property
+    def ready(self) -> bool:
+        """Something can be released without anything new."""
+        return self.next in self.waiting
+
+    def newly_waiting(self) -> list[tuple[int, bytes]]:
+        """(number, line) of those accepted since the last call that still wait."""
+        fresh, self._fresh = self._fresh, []
+        waiting = self.waiting
+        if not waiting:
+            return []
+        return [(number, waiting[number][0]) for numbers in fresh for number in numbers if number in waiting]
+
+    def _all_new(self, fresh: dict[int, Event], count: int) -> bool:
+        # The usual case, decided by a few calls in C for the whole chunk.
+        if not fresh:
+            return True
+        return (
+            len(fresh) == count
+            and min(fresh) >= self.next
+            and max(fresh) <= self._furthest()
+            and self.waiting.keys().isdisjoint(fresh)
+        )
+
+    def _furthest(self) -> int:
+        return min(self.next + self._reach, MAX_SEQUENCE)
+
+    def _accept_each(self, events: list[Event], counts: Counter[str]) -> list[tuple[str, bytes]]:
+        refused = []
+        taken = []
+        for event in events:
+            number = int(event[1])
+            known = self.waiting.get(number)
+            if number < self.next:
+                counts["late"] += 1
+            elif number > self._furthest():
+                refused.append(("too far ahead of the next sequence number", event[0]))
+            elif known is None:
+                self.waiting[number] = event
+                taken.append(number)
+            elif known[0] == event[0]:
+                counts["duplicate"] += 1
+            else:
+                counts["conflict"] += 1
+                refused.append(("another event has this sequence number", event[0]))
+        self._fresh.append(taken)
+        counts["rejected"] += len(refused)
+        return refused

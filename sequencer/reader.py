@@ -1,0 +1,125 @@
+"""Reads the event stream ahead of the batches, parsed as it comes, in bounded memory.
+
+Parsing here happens while the previous batch's script runs in Redis, so it costs no waiting time.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from contract.events import Event, malformed, parse
+from contract.redis_link import RedisLink, Reply
+from contract.settings import Settings
+
+_number = itemgetter(1)
+
+READ_BYTES = 256 * 1024
+"""About how much one XREAD asks for; the next one is sized by the entries of the last."""
+READ_ENTRIES = 1000
+BLOCK_MS = 1000
+
+
+@dataclass(slots=True)
+class Entry:
+    """One stream entry. `refused` holds (reason, line) of what could not be parsed."""
+
+    id: bytes
+    raw_bytes: int = 0
+    events: list[Event] = field(default_factory=list)
+    refused: list[tuple[str, bytes]] = field(default_factory=list)
+    node: bytes = b""
+    joins: list[bytes] = field(default_factory=list)
+    leaves: list[bytes] = field(default_factory=list)
+
+
+def parse_entry(entry_id: bytes, fields: list[bytes]) -> Entry:
+    """Make sense of an entry; what makes none is refused, never fatal."""
+    values = dict(zip(fields[::2], fields[1::2], strict=True))
+    entry = Entry(entry_id)
+    raw = values.get(b"raw")
+    if raw is not None:
+        entry.raw_bytes = len(raw)
+        entry.events = parse(raw)
+        # Only a chunk with refused lines has an event without number, and only that one is gone through.
+        if not all(map(_number, entry.events)):
+            entry.refused = [("not an event", line) for line in malformed(raw)]
+    elif b"node" in values and values.keys() & {b"join", b"leave"}:
+        entry.node = values[b"node"]
+        entry.joins = values.get(b"join", b"").split()
+        entry.leaves = values.get(b"leave", b"").split()
+    else:
+        entry.refused = [("unknown stream entry", b" ".join(fields))]
+    return entry
+
+
+class Reader:
+    """Entries after `cursor`, in order."""
+
+    def __init__(self, link: RedisLink, settings: Settings, cursor: bytes) -> None:
+        self._link = link
+        self._key = settings.keys.events
+        self._batch_bytes = settings.entry_bytes
+        self._last_id = cursor
+        self._entries: deque[Entry] = deque()
+        self._held_bytes = 0
+        self._count = 1
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read ahead until cancelled. RedisUnavailableError when the link fails."""
+        while True:
+            while self._held_bytes > 2 * self._batch_bytes or len(self._entries) > 2 * READ_ENTRIES:
+                self._room.clear()
+                await self._room.wait()
+            reply = await self._link.call(
+                "XREAD", "COUNT", self._count, "BLOCK", BLOCK_MS, "STREAMS", self._key, self._last_id
+            )
+            if reply:
+                self._keep(reply[0][1])
+
+    @property
+    def empty(self) -> bool:
+        return not self._entries
+
+    def interrupt(self) -> None:
+        """Let a `take` that waits return at once."""
+        self._arrived.set()
+
+    async def take(self, wait_s: float) -> list[Entry]:
+        """Entries for one batch: about `entry_bytes`, and a join only at the start.
+
+        Empty when nothing came within `wait_s` seconds.
+        """
+        if not self._entries:
+            self._arrived.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._arrived.wait()
+            except TimeoutError:
+                return []
+        taken: list[Entry] = []
+        size, events_began = 0, False
+        while self._entries and size < self._batch_bytes:
+            entry = self._entries[0]
+            if entry.joins and events_began:
+                break
+            events_began = events_began or not entry.joins
+            taken.append(self._entries.popleft())
+            size += entry.raw_bytes
+        self._held_bytes -= size
+        self._room.set()
+        return taken
+
+    def _keep(self, entries: list[Reply]) -> None:
+        size = 0
+        for entry_id, fields in entries:
+            entry = parse_entry(entry_id, fields)
+            self._entries.append(entry)
+            size += entry.raw_bytes
+        self._last_id = entries[-1][0]
+        self._held_bytes += size
+        average = size // len(entries) + 64
+        self._count = max(1, min(READ_ENTRIES, READ_BYTES // average))
+        self._arrived.set()

@@ -1,0 +1,121 @@
+"""The sequencer's Redis commands: loading the state of a deployment, committing a batch."""
+
+from collections.abc import Awaitable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from contract.events import Event, parse
+from contract.redis_link import RedisRefusedError, Reply, Script
+from contract.settings import Settings
+from sequencer.batch import Batch
+
+COMMIT = Script(Path(__file__).with_name("commit.lua"))
+CHUNK = 1000
+"""How much is asked for at a time while loading, so that no answer is huge."""
+
+
+class Calls(Protocol):
+    """Anything that runs Redis commands: a RedisLink, or a fake in the tests."""
+
+    def call(self, *command: bytes | str | int | float) -> Awaitable[Reply]: ...
+
+    async def call_all(self, commands: Iterable[tuple[bytes | str | int, ...]]) -> list[Reply]: ...
+
+
+class LeaseLostError(Exception):
+    """Another process sequences now; this one must not."""
+
+
+@dataclass(slots=True)
+class State:
+    """Where a deployment stands."""
+
+    next: int
+    batch: int
+    cursor: bytes
+    waiting: list[Event]
+    online: dict[bytes, list[bytes]]
+
+
+class Store:
+    """Commands of one sequencer process, known by `token` in the lease."""
+
+    def __init__(self, calls: Calls, settings: Settings, token: str) -> None:
+        self._calls = calls
+        self._settings = settings
+        self._token = token
+        self._lease_ms = int(settings.lease_s * 1000)
+        keys = settings.keys
+        self._keys = keys
+        self._commit_keys = (
+            *(keys.state, keys.lease, keys.waiting, keys.events, keys.rejected, keys.nodes, keys.broadcast),
+            *(keys.followers, keys.following, keys.online, keys.user),
+        )
+
+    async def prepare(self) -> None:
+        """Load the script; once per connection."""
+        await self._calls.call("SCRIPT", "LOAD", COMMIT.text)
+
+    async def acquire(self) -> bool:
+        """Take the lease if it is free (or still ours)."""
+        lease = self._keys.lease
+        if await self._calls.call("SET", lease, self._token, "NX", "PX", self._lease_ms):
+            return True
+        if await self._calls.call("GET", lease) == self._token.encode():
+            return bool(await self._calls.call("PEXPIRE", lease, self._lease_ms))
+        return False
+
+    async def load(self) -> State:
+        """Read all that a new term needs: position, waiting events, who is online."""
+        key = self._keys.state
+        await self._calls.call("HSETNX", key, "next", self._settings.first_sequence)
+        next_number, batch, cursor = await self._calls.call("HMGET", key, "next", "batch", "cursor")
+        waiting: list[Event] = []
+        while lines := await self._calls.call(
+            "ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1
+        ):
+            waiting += [event for line in lines for event in parse(line)]
+        names = await self._calls.call("HKEYS", self._keys.nodes)
+        online = {
+            name: await self._calls.call("SMEMBERS", self._keys.online.encode() + name) for name in names
+        }
+        return State(int(next_number), int(batch or 0), cursor or b"0-0", waiting, online)
+
+    async def following(self, users: Iterable[bytes]) -> dict[bytes, Iterable[bytes]]:
+        """The authors whom each user follows."""
+        prefix = self._keys.following.encode()
+        asked = list(users)
+        authors: list[Iterable[bytes]] = []
+        for start in range(0, len(asked), CHUNK):
+            chunk = asked[start : start + CHUNK]
+            authors += await self._calls.call_all(("SMEMBERS", prefix + user) for user in chunk)
+        return dict(zip(asked, authors, strict=True))
+
+    async def knows(self, node: bytes) -> bool:
+        """Whether the node is part of the system (it may have been expelled since it wrote)."""
+        return bool(await self._calls.call("HEXISTS", self._keys.nodes, node))
+
+    async def reports(self) -> dict[bytes, bytes]:
+        """The nodes' last heartbeats."""
+        return _pairs(await self._calls.call("HGETALL", self._keys.nodes))
+
+    async def commit(self, number: int, batch: Batch, *, last: bool = False) -> dict[bytes, bytes]:
+        """Make a batch true and return the nodes' reports; the `last` one gives the lease back.
+
+        LeaseLostError when another process sequences now. Any other error leaves it open whether the
+        batch was committed; only loading anew tells.
+        """
+        lease_ms = 0 if last else self._lease_ms
+        arguments = batch.arguments(number, self._token, lease_ms, self._settings.rejected_entries)
+        keys = self._commit_keys
+        try:
+            return _pairs(await self._calls.call("EVALSHA", COMMIT.sha, len(keys), *keys, *arguments))
+        except RedisRefusedError as refusal:
+            if str(refusal).startswith("LEASE"):
+                raise LeaseLostError(str(refusal)) from None
+            raise
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

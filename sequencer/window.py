@@ -1,0 +1,78 @@
+"""Flow control towards the fanout nodes. Pure.
+
+Nodes report the batch they have written. What was published after it weighs on the window, and while the
+window is full the sequencer waits, the stream fills and the sources are slowed down. A node that is
+silent, or holds a full window for too long, is to be expelled, so that one node can't hold up all others
+for ever. Times are the caller's monotonic seconds.
+
+A node's silence is judged by when its report was last *seen to change*, so a restart of Redis or a pause
+of this process makes no node look dead.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Node:
+    report: bytes
+    batch: int
+    heard_s: float
+    moved_s: float
+
+
+class Window:
+    """Published and not yet written bytes, and the nodes that owe them."""
+
+    def __init__(self, limit_bytes: int, silence_s: float, patience_s: float) -> None:
+        self._limit_bytes = limit_bytes
+        self._silence_s = silence_s
+        self._patience_s = patience_s
+        self._sizes: deque[tuple[int, int]] = deque()
+        self._unwritten_bytes = 0
+        self._nodes: dict[bytes, _Node] = {}
+
+    def publish(self, batch: int, size: int) -> None:
+        """A batch of `size` bytes was published."""
+        if self._nodes:
+            self._sizes.append((batch, size))
+            self._unwritten_bytes += size
+
+    def observe(self, reports: dict[bytes, bytes], now_s: float) -> None:
+        """Take in the nodes' reports (`<batch> …`), all that there are."""
+        for name in self._nodes.keys() - reports.keys():
+            del self._nodes[name]
+        for name, report in reports.items():
+            node = self._nodes.get(name)
+            if node is None:
+                self._nodes[name] = _Node(report, _batch(report), now_s, now_s)
+            elif report != node.report:
+                batch = _batch(report)
+                if batch != node.batch:
+                    node.moved_s = now_s
+                node.report, node.batch, node.heard_s = report, batch, now_s
+        self._settle()
+
+    @property
+    def full(self) -> bool:
+        return self._unwritten_bytes >= self._limit_bytes
+
+    def to_expel(self, now_s: float) -> dict[bytes, str]:
+        """The nodes that are to be expelled now, with the reason."""
+        verdicts = {}
+        written_by_all = self._sizes[0][0] - 1 if self._sizes else 0
+        for name, node in self._nodes.items():
+            if now_s - node.heard_s > self._silence_s:
+                verdicts[name] = f"silent for {now_s - node.heard_s:.1f} s"
+            elif self.full and node.batch <= written_by_all and now_s - node.moved_s > self._patience_s:
+                verdicts[name] = f"held the window for {now_s - node.moved_s:.1f} s"
+        return verdicts
+
+    def _settle(self) -> None:
+        written = min((node.batch for node in self._nodes.values()), default=None)
+        while self._sizes and (written is None or self._sizes[0][0] <= written):
+            self._unwritten_bytes -= self._sizes.popleft()[1]
+
+
+def _batch(report: bytes) -> int:
+    return int(report.split(b" ", 1)[0])

@@ -1,0 +1,75 @@
+"""The verdict of a simulation, for people and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+
+@dataclass(slots=True)
+class Report:
+    """What a simulation found. Times in seconds, latencies in milliseconds."""
+
+    events: int
+    clients: int
+    users: int
+    seed: int
+    expected_notifications: int
+    expected_bytes: int
+    received_bytes: int = 0
+    seconds: float = 0.0
+    prepare_s: float = 0.0
+    simulator_cpu_s: float = 0.0
+    differences: list[str] = field(default_factory=list)
+    latency_ms: dict[str, float] | None = None
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences
+
+    @property
+    def events_per_s(self) -> float:
+        return self.events / self.seconds if self.seconds else 0.0
+
+    @property
+    def notifications_per_s(self) -> float:
+        return self.expected_notifications / self.seconds if self.seconds and self.passed else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """For a script."""
+        return asdict(self) | {
+            "passed": self.passed,
+            "events_per_s": round(self.events_per_s),
+            "notifications_per_s": round(self.notifications_per_s),
+        }
+
+    def show(self, console: Console) -> None:
+        """For a person."""
+        if self.passed:
+            console.print(
+                f"[bold green]passed[/]  {self.clients:,} clients received all "
+                f"{self.expected_notifications:,} notifications, byte for byte and in order"
+            )
+        else:
+            console.print(
+                f"[bold red]FAILED[/]  {len(self.differences):,} clients are wrong, the first ones:"
+            )
+            for difference in self.differences[:5]:
+                console.print(f"  {difference}", markup=False, highlight=False)
+        console.print(
+            f"{self.events:,} events in {self.seconds:.2f} s: [bold]{self.events_per_s:,.0f} events/s[/], "
+            f"{self.notifications_per_s:,.0f} notifications/s"
+        )
+        if self.latency_ms is not None:
+            figures = "  ".join(f"{name} {value:.1f} ms" for name, value in self.latency_ms.items())
+            console.print(f"latency from due time to arrival: {figures}")
+
+
+def percentiles(latencies_s: Sequence[float]) -> dict[str, float]:
+    """p50, p90, p99 and max, in milliseconds."""
+    ordered = sorted(latencies_s)
+    if not ordered:
+        return {}
+    figures = {f"p{p}": ordered[min(len(ordered) - 1, len(ordered) * p // 100)] for p in (50, 90, 99)}
+    return {name: round(value * 1000, 2) for name, value in (figures | {"max": ordered[-1]}).items()}

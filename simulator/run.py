@@ -1,0 +1,224 @@
+"""One simulation: prepare, connect, wait until every client is served, send, receive, judge."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from contract.errors import ParadeError
+from simulator.clients import PAUSE_S, Client, Clients
+from simulator.oracle import Expected, Oracle
+from simulator.report import Report, percentiles
+from simulator.source import Source, arrivals
+from simulator.workload import Workload, blocks
+
+PROBE_S = 0.05
+"""Time between two broadcasts while waiting for every client to be served."""
+LINGER_S = 0.3
+"""How long to listen for what should not come after all that should has."""
+FULL_LIMIT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A simulation. `first` is the next sequence number of the deployment, `followings` its graph."""
+
+    work: Workload
+    clients: int
+    host: str
+    event_port: int
+    client_port: int
+    timeout_s: float
+    rate: float | None = None
+    full: bool = False
+    log_interval: int = 0
+    followings: dict[int, Iterable[int]] = field(default_factory=dict)
+
+
+class Simulation:
+    """Runs a plan once."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan = plan
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+
+    def run(self) -> Report:
+        """The verdict. ParadeError when the system can't be reached or does not serve the clients."""
+        plan = self._plan
+        clients = Clients((plan.host, plan.client_port), list(range(1, plan.clients + 1)), plan.timeout_s)
+        source: Source | None = None
+        try:
+            with self._progress:
+                self._connect(clients)
+                source = self._open_source()
+                first = self._wait_until_served(source, clients)
+                return self._measure(source, clients, first)
+        finally:
+            clients.close()
+            if source is not None:
+                source.close()
+
+    def _connect(self, clients: Clients) -> None:
+        task = self._progress.add_task("connecting", total=self._plan.clients)
+        try:
+            clients.connect(lambda count: self._progress.update(task, completed=count))
+        except OSError as problem:
+            raise ParadeError(
+                f"can't connect client {len(clients.all) + 1} to {self._plan.host}:{self._plan.client_port}: "
+                f"{problem}; is the system running (`parade up`)?"
+            ) from None
+
+    def _open_source(self) -> Source:
+        plan = self._plan
+        try:
+            return Source((plan.host, plan.event_port), plan.timeout_s)
+        except OSError as problem:
+            raise ParadeError(
+                f"can't connect the event source to {plan.host}:{plan.event_port}: {problem}"
+            ) from None
+
+    def _wait_until_served(self, source: Source, clients: Clients) -> int:
+        """Broadcast until every client has heard one: from then on each is served. Returns the next number.
+
+        The protocol has no answer to a registration, so this is how a client can know.
+        """
+        task = self._progress.add_task("waiting until all are served", total=len(clients.all))
+        sent, number = b"", self._plan.work.first
+        deadline = time.monotonic() + self._plan.timeout_s
+        probe_at = 0.0
+        silent = set(clients.all)
+        while silent:
+            now = time.monotonic()
+            if now > deadline:
+                raise ParadeError(self._not_served(len(silent), len(clients.all)))
+            if now >= probe_at:
+                line = b"%d|B\n" % number
+                source.send(line)
+                sent += line
+                number += 1
+                probe_at = now + PROBE_S
+            if clients.receive(PROBE_S):
+                silent = {client for client in silent if not client.size}
+                self._progress.update(task, completed=len(clients.all) - len(silent))
+        last = b"%d|B\n" % (number - 1)
+        while not all(client.kept and client.kept[-1].endswith(last) for client in clients.all):
+            if time.monotonic() > deadline or any(client.closed for client in clients.all):
+                raise ParadeError("some clients heard a broadcast, but not those after it")
+            clients.receive(PROBE_S)
+        for client in clients.all:
+            if not sent.endswith(client.received):
+                raise ParadeError(f"user {client.user} received wrong broadcasts: {client.received[:200]!r}")
+        self._progress.remove_task(task)
+        return number
+
+    def _not_served(self, silent: int, of: int) -> str:
+        return (
+            f"{silent} of {of} clients received nothing within {self._plan.timeout_s:g} s. "
+            f"If the deployment does not expect sequence number {self._plan.work.first} next, "
+            "give --first, or start anew with `parade reset`."
+        )
+
+    def _measure(self, source: Source, clients: Clients, first: int) -> Report:
+        plan = self._plan
+        work = Workload(
+            plan.work.events, plan.work.users, plan.work.seed, plan.work.max_batch, plan.work.mix, first
+        )
+        began = time.monotonic()
+        oracle, arrival = self._prepare(work)
+        prepared = time.monotonic()
+        expected = oracle.expected
+        report = Report(
+            work.events, plan.clients, work.users, work.seed,
+            sum(e.lines for e in expected.values()), sum(e.size for e in expected.values()),
+            prepare_s=round(prepared - began, 2),
+        )  # fmt: skip
+        clients.forget()
+        clients.keep = plan.full
+        interval_s = work.max_batch / plan.rate if plan.rate else None
+        source.start(arrival, interval_s)
+        if interval_s is not None:
+            clients.due_s = lambda number: source.started_s + (number - first) // work.max_batch * interval_s
+        cpu = time.process_time()
+        self._receive(source, clients, report)
+        report.simulator_cpu_s = round(time.process_time() - cpu, 2)
+        report.seconds = round(max(clients.last_byte_s - source.started_s, 0.0), 3)
+        report.received_bytes = clients.total
+        report.differences = [
+            difference
+            for client in clients.all
+            if (difference := _difference(client, expected[client.user], plan.full))
+        ]
+        if source.error is not None:
+            report.differences.insert(0, f"the event source lost its connection: {source.error}")
+        if plan.rate:
+            report.latency_ms = percentiles(clients.latencies)
+        return report
+
+    def _prepare(self, work: Workload) -> tuple[Oracle, list[tuple[bytes, list[int]]]]:
+        task = self._progress.add_task("preparing events", total=work.events)
+        oracle = Oracle(range(1, self._plan.clients + 1), keep=self._plan.full)
+        oracle.seed(self._plan.followings)
+        arrival = []
+        for block in blocks(work):
+            oracle.feed(block)
+            arrival.append(arrivals(block))
+            self._progress.advance(task, len(block.kinds))
+            if self._plan.full and sum(e.size for e in oracle.expected.values()) > FULL_LIMIT_BYTES:
+                raise ParadeError("--full would keep over 1 GiB: take fewer events or clients")
+        self._progress.remove_task(task)
+        return oracle, arrival
+
+    def _receive(self, source: Source, clients: Clients, report: Report) -> None:
+        task = self._progress.add_task("receiving", total=report.expected_bytes)
+        quiet_since = time.monotonic()
+        shown = logged = 0.0
+        while clients.total < report.expected_bytes:
+            got = clients.receive(0.1)
+            now = time.monotonic()
+            if got:
+                quiet_since = now
+            if now - quiet_since > self._plan.timeout_s or source.error is not None:
+                return
+            if now - shown > 0.2:
+                self._progress.update(task, completed=clients.total)
+                shown = now
+            logged = self._log(clients.total / report.expected_bytes * report.events, logged)
+            if clients.due_s is None:
+                time.sleep(PAUSE_S)
+        end = time.monotonic() + LINGER_S
+        while time.monotonic() < end:
+            clients.receive(0.05)
+        self._progress.remove_task(task)
+
+    def _log(self, done: float, logged: float) -> float:
+        interval = self._plan.log_interval
+        if interval and not self._console.is_terminal and done - logged >= interval:
+            self._console.print(f"about {done:,.0f} of {self._plan.work.events:,} events")
+            return done
+        return logged
+
+
+def _difference(client: Client, expected: Expected, full: bool) -> str | None:
+    if (client.size, client.checksum) == (expected.size, expected.checksum):
+        return None
+    text = f"user {client.user}: received {client.size:,} bytes of {expected.size:,}"
+    if client.closed:
+        text += ", then the connection was closed"
+    if not full:
+        return text + " (--full shows the first difference)"
+    pairs = zip(client.received.splitlines(), expected.bytes.splitlines(), strict=False)
+    for number, (got, wanted) in enumerate(pairs, 1):
+        if got != wanted:
+            return text + f"; line {number} is {got!r} instead of {wanted!r}"
+    return text + "; one is the beginning of the other"
