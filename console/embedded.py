@@ -33,7 +33,6 @@ def main() -> None:
         with ValkeyServer(
             port=int(port), config=config, data_dir=data_dir, persist=data_dir is not None
         ) as server:
-            print("started", flush=True)  # noqa: T201
             with contextlib.suppress(KeyboardInterrupt):
                 _serve(server)
     except (ValkeyServerError, OSError) as problem:

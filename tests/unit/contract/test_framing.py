@@ -1,0 +1,68 @@
+"""Framing gives the same lines whatever the read boundaries are, and holds no more than one line."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.framing import SAMPLE_BYTES, LineFramer, cut
+
+LIMIT = 100
+
+
+def frame(pieces: list[bytes]) -> tuple[bytes, list[bytes], bytes]:
+    framer = LineFramer(LIMIT)
+    lines = b"".join(framer.feed(piece) for piece in pieces)
+    return lines, framer.refused, framer.close()
+
+
+line_bodies = st.one_of(
+    st.binary(max_size=120).map(lambda body: body.replace(b"\n", b"")),
+    st.integers(LIMIT - 3, LIMIT + 3).map(lambda size: b"x" * size),
+)
+
+
+@given(st.lists(line_bodies), st.booleans(), st.lists(st.integers(1, 400)))
+def test_any_read_boundaries_give_the_same(bodies: list[bytes], crlf: bool, cuts: list[int]) -> None:
+    end = b"\r\n" if crlf else b"\n"
+    lines = [body + end for body in bodies]
+    data = b"".join(lines) + b"tail"
+    pieces = []
+    for size in cuts:
+        pieces.append(data[:size])
+        data = data[size:]
+    pieces.append(data)
+    expected = b"".join(line for line in lines if len(line) <= LIMIT)
+    refused = [line[:SAMPLE_BYTES] for line in lines if len(line) > LIMIT]
+    assert frame(pieces) == (expected, refused, b"tail")
+
+
+def test_byte_by_byte() -> None:
+    data = b"1|B\n" + b"y" * 500 + b"\n2|B\r\n3|"
+    assert frame([data[i : i + 1] for i in range(len(data))]) == frame([data])
+    assert frame([data]) == (b"1|B\n2|B\r\n", [b"y" * SAMPLE_BYTES], b"3|")
+
+
+def test_a_line_without_end_is_never_held() -> None:
+    framer = LineFramer(LIMIT)
+    for _ in range(1000):
+        framer.feed(b"z" * 1000)
+        assert len(framer._tail) < LIMIT
+    assert framer.feed(b"\n1|B\n") == b"1|B\n"
+    assert framer.refused == [b"z" * SAMPLE_BYTES]
+
+
+def test_a_refused_line_leaves_no_tail() -> None:
+    framer = LineFramer(LIMIT)
+    framer.feed(b"z" * 1000)
+    assert framer.close() == b""
+
+
+@given(
+    st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"") + b"\n"), min_size=1),
+    st.integers(1, 100),
+)
+def test_cut_keeps_lines_whole(lines: list[bytes], size: int) -> None:
+    chunk = b"".join(lines)
+    head, rest = cut(chunk, size)
+    assert head + rest == chunk
+    assert head.endswith(b"\n")
+    assert len(head) <= max(size, len(lines[0]))

@@ -1,0 +1,37 @@
+"""Settings: environment names, clear errors, and the README's table."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from contract.errors import ParadeError
+from contract.settings import Settings, environment_name, load
+
+README = Path(__file__).parents[3] / "README.md"
+
+
+def test_the_readme_lists_every_setting_with_its_default_and_meaning() -> None:
+    rows = re.findall(r"^\| `(PARADE_\w+)` \| `([^`]*)` \| (.*) \|$", README.read_text(), re.MULTILINE)
+    assert rows == [
+        (environment_name(name), str(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARADE_CLIENT_PORT", "1234")
+    assert load().client_port == 1234
+    assert load(client_port=5).client_port == 5
+
+
+def test_an_error_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARADE_LEASE_S", "soon")
+    with pytest.raises(ParadeError, match=r"PARADE_LEASE_S='soon'"):
+        load()
+
+
+@pytest.mark.parametrize("namespace", ["", "a b", "{a}"])
+def test_namespaces_that_would_break_keys(namespace: str) -> None:
+    with pytest.raises(ParadeError, match="PARADE_NAMESPACE"):
+        load(namespace=namespace)

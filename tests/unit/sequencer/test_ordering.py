@@ -1,0 +1,79 @@
+"""Ordering releases each number once, in order, and refuses what it must."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.events import MAX_SEQUENCE, Event, parse
+from sequencer.ordering import Ordering
+
+
+def numbers(events: list[Event]) -> list[int]:
+    return [int(event[1]) for event in events]
+
+
+def test_a_queue_of_1_2_4_5_releases_1_and_2_and_waits_for_3() -> None:
+    ordering = Ordering(1, 100)
+    counts: Counter[str] = Counter()
+    assert ordering.accept(parse(b"5|B\n1|B\n4|B\n2|B\n"), counts) == []
+    assert numbers(ordering.release(10)) == [1, 2]
+    assert ordering.newly_waiting() == [(5, b"5|B\n"), (4, b"4|B\n")]
+    ordering.accept(parse(b"3|B\n"), counts)
+    assert numbers(ordering.release(10)) == [3, 4, 5]
+    assert ordering.newly_waiting() == []
+    assert ordering.next == 6
+
+
+@given(st.lists(st.lists(st.integers(1, 40), min_size=1)), st.integers(1, 7))
+def test_at_most_one_release_of_each_number(chunks: list[list[int]], limit: int) -> None:
+    ordering = Ordering(1, 30)
+    counts: Counter[str] = Counter()
+    released: list[int] = []
+    refused = stored = 0
+    for chunk in chunks:
+        refused += len(ordering.accept(parse(b"".join(b"%d|B\n" % n for n in chunk)), counts))
+        events = ordering.release(limit)
+        if len(events) > 1:  # a batch can be cut short by its budget
+            ordering.put_back(events[1:])
+        released += numbers(events[:1])
+        stored += len(ordering.newly_waiting())
+        assert ordering.next == len(released) + 1
+    assert released == list(range(1, len(released) + 1))
+    sent = sum(map(len, chunks))
+    assert counts["received"] == sent
+    assert sent == len(released) + len(ordering.waiting) + counts["late"] + counts["duplicate"] + refused
+    assert stored >= len(ordering.waiting)
+
+
+def test_late_duplicate_conflict_and_too_far() -> None:
+    ordering = Ordering(10, 5)
+    counts: Counter[str] = Counter()
+    refused = ordering.accept(parse(b"9|B\n12|B\n12|B\n12|S|1\n15|B\n16|B\n"), counts)
+    assert [line for _, line in refused] == [b"12|S|1\n", b"16|B\n"]
+    assert counts == Counter(received=6, late=1, duplicate=1, conflict=1, rejected=2)
+    assert sorted(ordering.waiting) == [12, 15]
+
+
+def test_lines_that_are_no_events_do_not_hide_the_others() -> None:
+    ordering = Ordering(1, 5)
+    counts: Counter[str] = Counter()
+    ordering.accept(parse(b"2|B\nrubbish\n1|B\n"), counts)
+    assert numbers(ordering.release(9)) == [1, 2]
+    assert counts["received"] == 2
+
+
+def test_the_end_of_the_numbers() -> None:
+    ordering = Ordering(MAX_SEQUENCE, 5)
+    counts: Counter[str] = Counter()
+    lines = b"%d|B\n%d|B\n" % (MAX_SEQUENCE, MAX_SEQUENCE + 1)
+    assert len(ordering.accept(parse(lines), counts)) == 1
+    assert numbers(ordering.release(9)) == [MAX_SEQUENCE]
+
+
+def test_waiting_events_are_taken_over_from_the_store() -> None:
+    ordering = Ordering(1, 100, parse(b"2|B\n3|B\n"))
+    counts: Counter[str] = Counter()
+    ordering.accept(parse(b"3|B\n1|B\n"), counts)
+    assert counts["duplicate"] == 1
+    assert numbers(ordering.release(9)) == [1, 2, 3]

@@ -1,0 +1,76 @@
+"""Who is told what, event by event, as the online users and the graph change."""
+
+from contract.events import parse
+from sequencer.routing import Routing
+
+
+def routed(routing: Routing, text: bytes, budget: int = 1000) -> dict[bytes, bytes]:
+    routing.route(parse(text), budget)
+    messages, broadcasts, _ = routing.collect()
+    return dict(messages) | ({b"*": broadcasts} if broadcasts else {})
+
+
+def online(*users: bytes) -> Routing:
+    routing = Routing()
+    routing.join(b"n1", users, dict.fromkeys(users, ()))
+    return routing
+
+
+def test_each_kind_tells_whom_it_should() -> None:
+    routing = online(b"1", b"2")
+    assert routed(routing, b"1|F|1|2\n") == {b"2": b"1|F|1|2\n"}
+    assert routed(routing, b"2|S|2\n") == {b"1": b"2|S|2\n"}
+    assert routed(routing, b"3|P|9|1\n") == {b"1": b"3|P|9|1\n"}
+    assert routed(routing, b"4|B\n") == {b"*": b"4|B\n"}
+    assert routed(routing, b"5|U|1|2\n") == {}
+    assert routed(routing, b"6|S|2\n7|P|1|9\n8|U|1|2\n9|U|7|8\n") == {}
+
+
+def test_a_status_update_goes_to_the_followers_of_that_moment() -> None:
+    routing = online(b"1")
+    text = b"1|S|5\n2|F|1|5\n3|S|5\n4|U|1|5\n5|S|5\n6|F|1|5\n7|S|5\n"
+    assert routed(routing, text) == {b"1": b"3|S|5\n7|S|5\n"}
+
+
+def test_the_last_change_of_an_edge_wins_and_offline_edges_are_kept_for_the_store() -> None:
+    routing = Routing()
+    routing.route(parse(b"1|F|1|2\n2|U|1|2\n3|F|3|4\n"), 100)
+    _, _, changes = routing.collect()
+    assert changes == {(b"1", b"2"): b"U", (b"3", b"4"): b"F"}
+    assert not routing._followers
+
+
+def test_following_oneself() -> None:
+    routing = online(b"1")
+    assert routed(routing, b"1|F|1|1\n2|S|1\n") == {b"1": b"1|F|1|1\n2|S|1\n"}
+
+
+def test_a_user_on_two_nodes_is_offline_only_after_both() -> None:
+    routing = online(b"1")
+    routing.join(b"n2", [b"1"], {})
+    routing.leave(b"n1", [b"1"])
+    assert routed(routing, b"1|P|2|1\n") == {b"1": b"1|P|2|1\n"}
+    routing.drop_node(b"n2")
+    assert routed(routing, b"2|P|2|1\n") == {}
+    assert not routing.is_online(b"1")
+
+
+def test_leaving_frees_everything() -> None:
+    routing = Routing()
+    routing.join(b"n1", [b"1", b"2"], {b"1": [b"7", b"8"], b"2": [b"7"]})
+    assert routed(routing, b"1|S|7\n") == {b"1": b"1|S|7\n", b"2": b"1|S|7\n"}
+    routing.leave(b"n1", [b"1", b"2", b"3"])
+    routing.leave(b"unknown", [b"1"])
+    assert (routing._followers, routing._following, routing._outboxes) == ({}, {}, {})
+
+
+def test_the_budget_bounds_a_batch() -> None:
+    users = [b"%d" % n for n in range(1, 11)]
+    routing = Routing()
+    routing.join(b"n1", users, {user: [b"99"] for user in users})
+    events = parse(b"".join(b"%d|S|99\n" % n for n in range(1, 101)))
+    done = routing.route(events, 50)
+    messages, _, _ = routing.collect()
+    assert 0 < done < 10
+    assert sum(lines.count(b"\n") for _, lines in messages) == done * 10
+    assert routing.route(events[done:], 1) == 1

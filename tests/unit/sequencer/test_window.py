@@ -1,0 +1,58 @@
+"""Flow control: when the window is full, and who is expelled."""
+
+from sequencer.window import Window
+
+
+def window() -> Window:
+    return Window(limit_bytes=100, silence_s=5, patience_s=30)
+
+
+def test_without_nodes_nothing_is_owed() -> None:
+    subject = window()
+    subject.publish(1, 1000)
+    assert not subject.full
+
+
+def test_the_slowest_node_counts() -> None:
+    subject = window()
+    subject.observe({b"a": b"0 1 0", b"b": b"0 1 0"}, 0)
+    for batch in (1, 2, 3):
+        subject.publish(batch, 40)
+    assert subject.full
+    subject.observe({b"a": b"3 2 0", b"b": b"0 1 0"}, 1)
+    assert subject.full
+    subject.observe({b"a": b"3 2 0", b"b": b"1 2 0"}, 2)
+    assert not subject.full
+
+
+def test_a_node_that_is_gone_owes_nothing() -> None:
+    subject = window()
+    subject.observe({b"a": b"0 1 0"}, 0)
+    subject.publish(1, 500)
+    assert subject.full
+    subject.observe({}, 1)
+    assert not subject.full
+
+
+def test_silence_is_judged_by_seen_change() -> None:
+    subject = window()
+    subject.observe({b"a": b"7 1 0", b"b": b"7 1 0"}, 0)
+    subject.observe({b"a": b"7 1 0", b"b": b"7 2 0"}, 4)
+    assert subject.to_expel(4.9) == {}
+    assert list(subject.to_expel(5.1)) == [b"a"]
+
+
+def test_holding_a_full_window_has_an_end_but_being_slow_has_not() -> None:
+    subject = window()
+    subject.observe({b"slow": b"0 0 0", b"stuck": b"0 0 0", b"fast": b"0 0 0"}, 0)
+    for batch in range(1, 6):
+        subject.publish(batch, 50)
+    for second in range(1, 32):
+        reports = {
+            b"slow": b"%d 0 0" % (second // 10),
+            b"stuck": b"0 %d 0" % second,
+            b"fast": b"5 %d 0" % second,
+        }
+        reports[b"slow"] += b"%d" % second
+        subject.observe(reports, second)
+    assert list(subject.to_expel(31)) == [b"stuck"]
