@@ -46,9 +46,7 @@ Namespace = Annotated[str | None, _setting("namespace")]
 Events = Annotated[int, typer.Option(envvar="totalEvents", min=1, help="events to send")]
 Users = Annotated[
     int | None,
-    typer.Option(
-        envvar="numberOfUsers", min=1, help="users that events are about", show_default="10 for each client"
-    ),
+    typer.Option(envvar="numberOfUsers", min=1, help="users that events are about", show_default="10 for each client"),
 ]
 Seed = Annotated[int, typer.Option(envvar="randomSeed", help="the same seed gives the same events")]
 DEFAULT_CLIENTS = 100
@@ -56,9 +54,7 @@ DEFAULT_CLIENTS = 100
 
 @app.command("up")
 def up_command(
-    fanouts: Annotated[
-        int, typer.Option(min=1, max=64, help="fanout processes, sharing the client port")
-    ] = 2,
+    fanouts: Annotated[int, typer.Option(min=1, max=64, help="fanout processes, sharing the client port")] = 2,
     listeners: Annotated[int, typer.Option(min=1, max=64, help="listeners, sharing the event port")] = 1,
     host: Host = None,
     event_port: EventPort = None,
@@ -136,9 +132,7 @@ def simulate(
         typer.Option(envvar=["clientListenerPort"], help="port for user clients", show_default="9099"),
     ] = None,
     events: Events = 10_000_000,
-    clients: Annotated[
-        int, typer.Option(envvar="concurrencyLevel", min=1, help="user clients")
-    ] = DEFAULT_CLIENTS,
+    clients: Annotated[int, typer.Option(envvar="concurrencyLevel", min=1, help="user clients")] = DEFAULT_CLIENTS,
     users: Users = None,
     seed: Seed = 666,
     max_batch: Annotated[
@@ -149,22 +143,16 @@ def simulate(
     ] = 20_000,
     log_interval: Annotated[
         int,
-        typer.Option(
-            envvar="logInterval", min=0, help="events between two lines of progress in a log; 0: none"
-        ),
+        typer.Option(envvar="logInterval", min=0, help="events between two lines of progress in a log; 0: none"),
     ] = 0,
-    mix: Annotated[
-        str, typer.Option(help="weights of follows, unfollows, broadcasts, private, status")
-    ] = "1,1,1,1,1",
+    mix: Annotated[str, typer.Option(help="weights of follows, unfollows, broadcasts, private, status")] = "1,1,1,1,1",
     rate: Annotated[
         float | None,
         typer.Option(min=1, help="events/s; measures latency", show_default="as fast as possible"),
     ] = None,
     first: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="first sequence number", show_default="what the deployment expects next, or 1"
-        ),
+        typer.Option(min=1, help="first sequence number", show_default="what the deployment expects next, or 1"),
     ] = None,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
@@ -182,9 +170,7 @@ def simulate(
     settings = _of_running(settings)
     limit = raise_file_limit()
     if clients + 50 > limit:
-        raise ParadeError(
-            f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`"
-        )
+        raise ParadeError(f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`")
     start, followings = _deployment(settings, first, clients)
     plan = Plan(
         work=Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start),

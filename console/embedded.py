@@ -30,9 +30,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
-        with ValkeyServer(
-            port=int(port), config=config, data_dir=data_dir, persist=data_dir is not None
-        ) as server:
+        with ValkeyServer(port=int(port), config=config, data_dir=data_dir, persist=data_dir is not None) as server:
             with contextlib.suppress(KeyboardInterrupt):
                 _serve(server)
     except (ValkeyServerError, OSError) as problem:

@@ -36,16 +36,12 @@ class System:
     data_dir: Path | None = None
 
 
-def run(
-    system: System, say: Callable[[str], None], then: Callable[[System], Awaitable[None]] | None = None
-) -> None:
+def run(system: System, say: Callable[[str], None], then: Callable[[System], Awaitable[None]] | None = None) -> None:
     """Run until SIGINT or SIGTERM, or until `then`, begun when all is ready, has ended."""
     uvloop.run(_run(system, say, then))
 
 
-async def _run(
-    system: System, say: Callable[[str], None], then: Callable[[System], Awaitable[None]] | None
-) -> None:
+async def _run(system: System, say: Callable[[str], None], then: Callable[[System], Awaitable[None]] | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -72,9 +68,7 @@ async def _run(
         await children.stop(STOP_S)
 
 
-async def _until_stopped(
-    system: System, stop: asyncio.Event, then: Callable[[System], Awaitable[None]] | None
-) -> None:
+async def _until_stopped(system: System, stop: asyncio.Event, then: Callable[[System], Awaitable[None]] | None) -> None:
     stopping = asyncio.create_task(stop.wait())
     if then is None:
         await stopping
@@ -96,9 +90,7 @@ def check_port_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as problem:
-            reason = (
-                "is in use" if problem.errno == errno.EADDRINUSE else f"can't be used: {problem.strerror}"
-            )
+            reason = "is in use" if problem.errno == errno.EADDRINUSE else f"can't be used: {problem.strerror}"
             raise ParadeError(f"port {port} on {host} {reason}; choose another one") from None
 
 

@@ -111,9 +111,7 @@ class RedisLink(asyncio.Protocol):
             self._watch.cancel()
         for answer in self._pending:
             if not answer.done():
-                answer.set_exception(
-                    RedisUnavailableError(f"lost the connection to Redis: {exc or 'closed'}")
-                )
+                answer.set_exception(RedisUnavailableError(f"lost the connection to Redis: {exc or 'closed'}"))
                 answer.exception()  # whoever stopped waiting for it is not told by a warning at exit
         self._pending.clear()
         if not self.closed.done():

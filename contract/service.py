@@ -47,9 +47,7 @@ def raise_file_limit() -> int:
 def _settings_from_options(service: str) -> Settings:
     if len(sys.argv) < 2:
         return load()
-    Settings.__doc__ = (
-        f"The Parade {service}. Each option can also be set as PARADE_<OPTION> in the environment."
-    )
+    Settings.__doc__ = f"The Parade {service}. Each option can also be set as PARADE_<OPTION> in the environment."
     return CliApp.run(Settings)
 
 

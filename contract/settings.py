@@ -50,9 +50,7 @@ class Settings(BaseSettings):
     first_sequence: int = Field(1, ge=1, description="sequence number that a new deployment releases first")
     lease_s: float = Field(3.0, ge=1, description="how long a silent sequencer keeps the lease")
     tick_s: float = Field(1.0, gt=0, description="longest time between frames; an idle sequencer ticks")
-    reach: int = Field(
-        1_000_000, ge=1, description="how far ahead of the next number an event may be and still wait"
-    )
+    reach: int = Field(1_000_000, ge=1, description="how far ahead of the next number an event may be and still wait")
     batch_deliveries: int = Field(
         200_000, ge=1, description="notifications (broadcasts count once) after which a batch is closed"
     )
@@ -66,15 +64,11 @@ class Settings(BaseSettings):
     rejected_entries: int = Field(10_000, ge=1, description="refused lines kept in the `rejected` stream")
 
     registration_s: float = Field(10.0, gt=0, description="time a client has to send its user id")
-    client_buffer_bytes: int = Field(
-        64 * MIB, ge=4 * KIB, description="unsent bytes at which a client is closed"
-    )
+    client_buffer_bytes: int = Field(64 * MIB, ge=4 * KIB, description="unsent bytes at which a client is closed")
     node_buffer_bytes: int = Field(
         24 * MIB, ge=4 * KIB, description="unsent bytes of a node's clients together at which it waits"
     )
-    client_stall_s: float = Field(
-        10.0, gt=0, description="how long a client may accept nothing while its node waits"
-    )
+    client_stall_s: float = Field(10.0, gt=0, description="how long a client may accept nothing while its node waits")
 
     @field_validator("namespace")
     @classmethod

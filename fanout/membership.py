@@ -77,8 +77,6 @@ class Membership:
 
     async def _beat(self, batch: int | str) -> None:
         keys, connections = self._keys, self._members.connections
-        known = await self._link.call(
-            "EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, self._node, batch, connections
-        )
+        known = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, self._node, batch, connections)
         if not known:
             raise ExpelledError(f"node {self._node} is no longer part of the deployment")

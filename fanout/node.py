@@ -43,9 +43,7 @@ class Node:
             try:
                 for purpose in ("subscribe", "command"):
                     name = f"{self._settings.namespace}-fanout-{purpose}"
-                    links.append(
-                        await connect(self._settings.redis_url, self._settings.redis_timeout_s, name)
-                    )
+                    links.append(await connect(self._settings.redis_url, self._settings.redis_timeout_s, name))
                 if lost_at is not None:
                     log.info("redis_back", away_s=round(loop.time() - lost_at, 1))
                     lost_at = None
@@ -69,9 +67,7 @@ class Node:
 class Life:
     """One node id, from entering the deployment to leaving it."""
 
-    def __init__(
-        self, settings: Settings, server: ClientServer, subscribed: RedisLink, commands: RedisLink
-    ) -> None:
+    def __init__(self, settings: Settings, server: ClientServer, subscribed: RedisLink, commands: RedisLink) -> None:
         self._id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._name = self._id.encode()
         self._server = server

@@ -81,9 +81,7 @@ class Client(asyncio.Protocol):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._server.clients.add(self)
         wait_s = self._server.settings.registration_s
-        self._deadline = asyncio.get_running_loop().call_later(
-            wait_s, self._refuse, f"no user id within {wait_s:g} s"
-        )
+        self._deadline = asyncio.get_running_loop().call_later(wait_s, self._refuse, f"no user id within {wait_s:g} s")
 
     def data_received(self, data: bytes) -> None:
         if self.user_id or self._transport.is_closing():

@@ -49,9 +49,7 @@ class Intake:
 
     def _count(self, change: int) -> None:
         self.held_bytes += change
-        full = self.held_bytes >= self._limit_bytes or (
-            self.full and self.held_bytes > self._limit_bytes // 2
-        )
+        full = self.held_bytes >= self._limit_bytes or (self.full and self.held_bytes > self._limit_bytes // 2)
         if full != self.full:
             self.full = full
             self._on_full(full)

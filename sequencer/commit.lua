@@ -65,7 +65,7 @@ at = last_gone + 1
 
 -- The consumed entries; an empty stream has no backlog, whatever was counted.
 redis.call('XTRIM', events, 'MINID', after_cursor)
-local backlog = redis.call('HINCRBY', state, 'backlog', -tonumber(raw_bytes))
+local backlog = redis.call('HINCRBY', state, 'backlog', 0 - raw_bytes) -- not -raw_bytes: Redis 7.0 refuses "-0"
 if backlog ~= 0 and (backlog < 0 or redis.call('XLEN', events) == 0) then
   redis.call('HSET', state, 'backlog', 0)
 end

@@ -47,9 +47,7 @@ class Leader:
             try:
                 for purpose in ("commit", "read"):
                     name = f"{self._settings.namespace}-sequencer-{purpose}"
-                    links.append(
-                        await connect(self._settings.redis_url, self._settings.redis_timeout_s, name)
-                    )
+                    links.append(await connect(self._settings.redis_url, self._settings.redis_timeout_s, name))
                 if lost_at is not None:
                     log.info("redis_back", away_s=round(loop.time() - lost_at, 1))
                     lost_at = None
@@ -65,9 +63,7 @@ class Leader:
                 for link in links:
                     link.close()
 
-    async def _serve(
-        self, commits: RedisLink, reads: RedisLink, stop: asyncio.Event, backoff: Backoff
-    ) -> None:
+    async def _serve(self, commits: RedisLink, reads: RedisLink, stop: asyncio.Event, backoff: Backoff) -> None:
         store = Store(commits, self._settings, self.token)
         await store.prepare()
         if not await store.acquire():

@@ -72,14 +72,10 @@ class Store:
         await self._calls.call("HSETNX", key, "next", self._settings.first_sequence)
         next_number, batch, cursor = await self._calls.call("HMGET", key, "next", "batch", "cursor")
         waiting: list[Event] = []
-        while lines := await self._calls.call(
-            "ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1
-        ):
+        while lines := await self._calls.call("ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1):
             waiting += [event for line in lines for event in parse(line)]
         names = await self._calls.call("HKEYS", self._keys.nodes)
-        online = {
-            name: await self._calls.call("SMEMBERS", self._keys.online.encode() + name) for name in names
-        }
+        online = {name: await self._calls.call("SMEMBERS", self._keys.online.encode() + name) for name in names}
         return State(int(next_number), int(batch or 0), cursor or b"0-0", waiting, online)
 
     async def following(self, users: Iterable[bytes]) -> dict[bytes, Iterable[bytes]]:

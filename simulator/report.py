@@ -52,9 +52,7 @@ class Report:
                 f"{self.expected_notifications:,} notifications, byte for byte and in order"
             )
         else:
-            console.print(
-                f"[bold red]FAILED[/]  {len(self.differences):,} clients are wrong, the first ones:"
-            )
+            console.print(f"[bold red]FAILED[/]  {len(self.differences):,} clients are wrong, the first ones:")
             for difference in self.differences[:5]:
                 console.print(f"  {difference}", markup=False, highlight=False)
         console.print(

@@ -84,9 +84,7 @@ class Simulation:
         try:
             return Source((plan.host, plan.event_port), plan.timeout_s)
         except OSError as problem:
-            raise ParadeError(
-                f"can't connect the event source to {plan.host}:{plan.event_port}: {problem}"
-            ) from None
+            raise ParadeError(f"can't connect the event source to {plan.host}:{plan.event_port}: {problem}") from None
 
     def _wait_until_served(self, source: Source, clients: Clients) -> int:
         """Broadcast until every client has heard one: from then on each is served. Returns the next number.
@@ -131,9 +129,7 @@ class Simulation:
 
     def _measure(self, source: Source, clients: Clients, first: int) -> Report:
         plan = self._plan
-        work = Workload(
-            plan.work.events, plan.work.users, plan.work.seed, plan.work.max_batch, plan.work.mix, first
-        )
+        work = Workload(plan.work.events, plan.work.users, plan.work.seed, plan.work.max_batch, plan.work.mix, first)
         began = time.monotonic()
         oracle, arrival = self._prepare(work)
         prepared = time.monotonic()

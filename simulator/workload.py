@@ -60,9 +60,7 @@ def _block(rng: random.Random, work: Workload, first: int, count: int) -> Block:
         else f"{number}|S|{origin}\n"
         if kind == "S"
         else f"{number}|{kind}|{origin}|{target}\n"
-        for number, kind, origin, target in zip(
-            range(first, first + count), kinds, origins, targets, strict=True
-        )
+        for number, kind, origin, target in zip(range(first, first + count), kinds, origins, targets, strict=True)
     ]
     sends = []
     pieces = []

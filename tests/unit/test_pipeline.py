@@ -19,15 +19,11 @@ from simulator.workload import Workload, blocks
 def workloads(draw: st.DrawFn) -> Workload:
     mix = draw(st.tuples(*[st.integers(0, 5)] * 5).filter(any))
     first = draw(st.sampled_from([1, 8, 95, 99_990]))
-    return Workload(
-        draw(st.integers(1, 400)), draw(st.integers(1, 12)), draw(st.integers(0, 10**6)), 20, mix, first
-    )
+    return Workload(draw(st.integers(1, 400)), draw(st.integers(1, 12)), draw(st.integers(0, 10**6)), 20, mix, first)
 
 
 @given(workloads(), st.booleans(), st.booleans(), st.integers(1, 3000), st.integers(1, 500))
-def test_any_order_any_chunking_any_mix(
-    work: Workload, wild: bool, crlf: bool, read_bytes: int, budget: int
-) -> None:
+def test_any_order_any_chunking_any_mix(work: Workload, wild: bool, crlf: bool, read_bytes: int, budget: int) -> None:
     end = b"\r\n" if crlf else b"\n"
     oracle = Oracle(range(1, work.users + 1), keep=True)
     arrival = b""

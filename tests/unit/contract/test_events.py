@@ -27,18 +27,39 @@ def test_events(line: bytes, fields: tuple[bytes, ...]) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"\n", b"\r\n", b"|\n", b"0|B\n", b"01|B\n", b"-1|B\n", b"1|B", b"1|B|\n", b"1|B|2\n", b"1|b\n", 
-        b"1|X|1|2\n",        b"1|S\n", b"1|S|\n", b"1|S|01\n", b"1|S|0\n", b"1|S|1|2\n", b"1|S|1" + b"0" * 20 + b"\n", b"1|F|1\n",
-        b"1|F|1|2|3\n", b"1|P||2\n", b" 1|B\n", b"1|B \n", b"1|B\r\r\n", b"1|B\r\n\r\n", b"\xff\xfe\n",
-        b"1" + b"0" * 16 + b"|B\n", b"\xd9\xa1|B\n",
+        b"\n",
+        b"\r\n",
+        b"|\n",
+        b"0|B\n",
+        b"01|B\n",
+        b"-1|B\n",
+        b"1|B",
+        b"1|B|\n",
+        b"1|B|2\n",
+        b"1|b\n",
+        b"1|X|1|2\n",
+        b"1|S\n",
+        b"1|S|\n",
+        b"1|S|01\n",
+        b"1|S|0\n",
+        b"1|S|1|2\n",
+        b"1|S|1" + b"0" * 20 + b"\n",
+        b"1|F|1\n",
+        b"1|F|1|2|3\n",
+        b"1|P||2\n",
+        b" 1|B\n",
+        b"1|B \n",
+        b"1|B\r\r\n",
+        b"1|B\r\n\r\n",
+        b"\xff\xfe\n",
+        b"1" + b"0" * 16 + b"|B\n",
+        b"\xd9\xa1|B\n",
     ],
-)  # fmt: skip
+)
 def test_everything_else_is_refused(line: bytes) -> None:
     refused = malformed(line)
     assert b"".join(refused) == line.removeprefix(b"1|B\r\n")
-    assert [event for event in parse(line) if event[1]] == (
-        [] if line != b"1|B\r\n\r\n" else parse(b"1|B\r\n")
-    )
+    assert [event for event in parse(line) if event[1]] == ([] if line != b"1|B\r\n\r\n" else parse(b"1|B\r\n"))
 
 
 def test_valid_events_around_rubbish_still_count() -> None:

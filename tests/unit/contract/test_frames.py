@@ -16,18 +16,13 @@ ids = st.tuples(st.integers(0, 2**48), st.integers(0, 2**32)).map(lambda pair: b
     st.sampled_from([(), (b"a",), (b"a", b"b-1")]),
     st.sampled_from([b"", b"1|B\n2|B\r\n"]),
 )
-def test_there_and_back(
-    batch: int, cursor: bytes, number: int, gone: tuple[bytes, ...], lines: bytes
-) -> None:
+def test_there_and_back(batch: int, cursor: bytes, number: int, gone: tuple[bytes, ...], lines: bytes) -> None:
     frame = Frame(batch, cursor, number, gone, lines)
     assert Frame.decode(frame.encode()) == frame
 
 
 def test_a_frame_reads_plainly() -> None:
-    assert (
-        Frame(42, b"17-0", 70001, (), b"69998|B\n").encode()
-        == b"batch=42 cursor=17-0 next=70001 gone=\n69998|B\n"
-    )
+    assert Frame(42, b"17-0", 70001, (), b"69998|B\n").encode() == b"batch=42 cursor=17-0 next=70001 gone=\n69998|B\n"
 
 
 @pytest.mark.parametrize("payload", [b"", b"hello", b"batch=x cursor=1-0 next=1 gone=\n", b"batch=1\n"])

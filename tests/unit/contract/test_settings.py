@@ -14,8 +14,7 @@ README = Path(__file__).parents[3] / "README.md"
 def test_the_readme_lists_every_setting_with_its_default_and_meaning() -> None:
     rows = re.findall(r"^\| `(PARADE_\w+)` \| `([^`]*)` \| (.*) \|$", README.read_text(), re.MULTILINE)
     assert rows == [
-        (environment_name(name), str(field.default), field.description)
-        for name, field in Settings.model_fields.items()
+        (environment_name(name), str(field.default), field.description) for name, field in Settings.model_fields.items()
     ]
 
 

@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 
 from listener.intake import Intake
 
-chunks = st.lists(
-    st.lists(st.integers(0, 30), min_size=1).map(lambda sizes: b"".join(b"x" * n + b"\n" for n in sizes))
-)
+chunks = st.lists(st.lists(st.integers(0, 30), min_size=1).map(lambda sizes: b"".join(b"x" * n + b"\n" for n in sizes)))
 
 
 @given(chunks, st.integers(1, 200))

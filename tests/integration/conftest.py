@@ -1,0 +1,51 @@
+"""The same tests on fakeredis and on real servers: `calls` runs commands on each in turn."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+
+from contract.redis_link import RedisLink, RedisRefusedError, Reply, connect
+from contract.settings import Settings, load
+
+
+class FakeCalls:
+    """fakeredis behind the interface of a RedisLink: raw answers, the same errors."""
+
+    def __init__(self) -> None:
+        self._client = fakeredis.FakeAsyncRedis(protocol=2, server=fakeredis.FakeServer(version=(7, 2)))
+        self._client.response_callbacks.clear()
+
+    async def _run(self, command: tuple[Any, ...]) -> Reply:
+        try:
+            return await self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as problem:
+            raise RedisRefusedError(str(problem)) from None
+
+    def call(self, *command: bytes | str | int | float) -> "asyncio.Future[Reply]":
+        return asyncio.ensure_future(self._run(command))
+
+    async def call_all(self, commands: Iterable[tuple[Any, ...]]) -> list[Reply]:
+        return [await self._run(command) for command in commands]
+
+
+Calls = RedisLink | FakeCalls
+
+
+@pytest.fixture(params=["fakeredis", "valkey", "redis"])
+async def calls(request: pytest.FixtureRequest) -> AsyncIterator[Calls]:
+    if request.param == "fakeredis":
+        yield FakeCalls()
+        return
+    link = await connect(request.getfixturevalue(f"{request.param}_url"), 5.0, "test")
+    yield link
+    link.close()
+    await link.closed
+
+
+@pytest.fixture
+def settings(namespace: str) -> Settings:
+    return load(namespace=namespace)

@@ -1,0 +1,175 @@
+"""The commit script: all of a batch or nothing, once, and only by the holder of the lease."""
+
+from collections import Counter
+
+import pytest
+
+from contract.events import parse
+from contract.redis_link import RedisRefusedError, Reply
+from contract.settings import Settings, load
+from sequencer.batch import RECORDED_PER_BATCH, Batch
+from sequencer.store import LeaseLostError, Store
+from tests.integration.conftest import Calls
+
+
+@pytest.fixture
+async def store(calls: Calls, settings: Settings) -> Store:
+    subject = Store(calls, settings, "me")
+    await subject.prepare()
+    assert await subject.acquire()
+    return subject
+
+
+def full_batch(cursor: bytes) -> Batch:
+    """A batch that changes everything that a batch can change."""
+    return Batch(
+        next=5,
+        cursor=cursor,
+        raw_bytes=30,
+        counts=Counter(received=6, released=4, late=0),
+        changes={(b"1", b"2"): b"F", (b"3", b"2"): b"F", (b"1", b"9"): b"U"},
+        waiting=[(7, b"7|B\n"), (6, b"6|S|1\r\n")],
+        joins=[(b"n1", [b"1", b"2"]), (b"n2", [b"1"])],
+        leaves=[(b"n1", [b"8"])],
+        rejected=[("not an event", b"rubbish\n")],
+        messages=[(b"2", b"1|F|1|2\n3|F|3|2\n")],
+        broadcasts=b"4|B\n",
+    )
+
+
+async def everything(calls: Calls, settings: Settings) -> dict[str, Reply]:
+    """All keys of the deployment with their values, but for what changes by itself."""
+    found: dict[str, Reply] = {}
+    for key in sorted(await calls.call("KEYS", settings.keys.prefix + "*")):
+        kind = await calls.call("TYPE", key)
+        name = key.decode().removeprefix(settings.keys.prefix)
+        if kind in (b"hash", "hash"):
+            flat = await calls.call("HGETALL", key)
+            found[name] = dict(zip(flat[::2], flat[1::2], strict=True))
+        elif kind in (b"set", "set"):
+            found[name] = set(await calls.call("SMEMBERS", key))
+        elif kind in (b"zset", "zset"):
+            found[name] = await calls.call("ZRANGE", key, 0, -1, "WITHSCORES")
+        elif kind in (b"stream", "stream"):
+            found[name] = [fields for _, fields in await calls.call("XRANGE", key, "-", "+")]
+        else:
+            found[name] = await calls.call("GET", key)
+    return found
+
+
+async def test_one_commit_makes_everything_true(calls: Calls, settings: Settings, store: Store) -> None:
+    keys = settings.keys
+    await calls.call("SADD", keys.following + "1", "9")
+    await calls.call("SADD", keys.followers + "9", "1")
+    await calls.call("SADD", keys.online + "n1", "8")
+    await calls.call("ZADD", keys.waiting, 3, b"3|F|3|2\n")
+    await calls.call("HSET", keys.state, "backlog", 36)
+    consumed = await calls.call("XADD", keys.events, "*", "raw", b"x" * 30)
+    await calls.call("XADD", keys.events, "*", "raw", b"later\n")
+    await calls.call("HSET", keys.nodes, "n1", "0 1 2")
+
+    assert await store.commit(1, full_batch(consumed)) == {b"n1": b"0 1 2"}
+
+    assert await everything(calls, settings) == {
+        "events": [[b"raw", b"later\n"]],
+        "state": {
+            b"next": b"5", b"batch": b"1", b"cursor": consumed,
+            b"backlog": b"6", b"received": b"6", b"released": b"4",
+        },
+        "waiting": [b"6|S|1\r\n", b"6", b"7|B\n", b"7"],
+        "followers:2": {b"1", b"3"},
+        "following:1": {b"2"},
+        "following:3": {b"2"},
+        "online:n1": {b"1", b"2"},
+        "online:n2": {b"1"},
+        "nodes": {b"n1": b"0 1 2"},
+        "lease": b"me",
+        "rejected": [[b"reason", b"not an event", b"line", b"rubbish\n"]],
+    }  # fmt: skip
+
+
+async def test_the_next_term_loads_what_the_last_commit_left(store: Store, calls: Calls, settings: Settings) -> None:
+    await calls.call("HSET", settings.keys.nodes, "n1", "0 1 2", "n2", "0 1 1")
+    await store.commit(1, full_batch(b"5-0"))
+    state = await store.load()
+    assert (state.next, state.batch, state.cursor) == (5, 1, b"5-0")
+    assert state.waiting == parse(b"6|S|1\r\n7|B\n")
+    assert {node: set(users) for node, users in state.online.items()} == {b"n1": {b"1", b"2"}, b"n2": {b"1"}}
+    following = await store.following([b"1", b"3", b"4"])
+    assert {user: list(authors) for user, authors in following.items()} == {
+        b"1": [b"2"],
+        b"3": [b"2"],
+        b"4": [],
+    }
+    assert await store.knows(b"n1")
+    assert not await store.knows(b"n3")
+
+
+async def test_a_new_deployment_starts_where_it_is_told(calls: Calls, namespace: str) -> None:
+    settings = load(namespace=namespace, first_sequence=77)
+    state = await Store(calls, settings, "me").load()
+    assert (state.next, state.batch, state.cursor, state.waiting, state.online) == (77, 0, b"0-0", [], {})
+
+
+async def test_a_repeated_commit_changes_nothing(calls: Calls, settings: Settings, store: Store) -> None:
+    await store.commit(1, full_batch(b"5-0"))
+    before = await everything(calls, settings)
+    with pytest.raises(RedisRefusedError, match="BATCH 1 does not follow 1"):
+        await store.commit(1, full_batch(b"5-0"))
+    with pytest.raises(RedisRefusedError, match="BATCH 3 does not follow 1"):
+        await store.commit(3, full_batch(b"6-0"))
+    assert await everything(calls, settings) == before
+
+
+async def test_without_the_lease_nothing_is_committed(calls: Calls, settings: Settings, store: Store) -> None:
+    other = Store(calls, settings, "other")
+    assert not await other.acquire()
+    before = await everything(calls, settings)
+    with pytest.raises(LeaseLostError):
+        await other.commit(1, full_batch(b"5-0"))
+    await calls.call("DEL", settings.keys.lease)
+    with pytest.raises(LeaseLostError):
+        await store.commit(1, full_batch(b"5-0"))
+    del before["lease"]
+    assert await everything(calls, settings) == before
+
+
+async def test_the_lease_is_kept_by_committing_and_given_back_by_the_last(
+    calls: Calls, settings: Settings, store: Store
+) -> None:
+    assert await store.acquire()
+    await calls.call("PEXPIRE", settings.keys.lease, 500)
+    await store.commit(1, Batch(1, b"0-0"))
+    assert await calls.call("PTTL", settings.keys.lease) > 500
+    await store.commit(2, Batch(1, b"0-0"), last=True)
+    assert await calls.call("EXISTS", settings.keys.lease) == 0
+    assert await Store(calls, settings, "other").acquire()
+
+
+async def test_a_node_that_is_gone_leaves_nothing(calls: Calls, settings: Settings, store: Store) -> None:
+    await calls.call("HSET", settings.keys.nodes, "n1", "0 1 2", "n2", "0 1 1")
+    await store.commit(1, full_batch(b"5-0"))
+    assert await store.commit(2, Batch(5, b"5-0", gone=(b"n1",))) == {b"n2": b"0 1 1"}
+    found = await everything(calls, settings)
+    assert "online:n1" not in found
+    assert found["online:n2"] == {b"1"}
+
+
+async def test_an_empty_stream_has_no_backlog(calls: Calls, settings: Settings, store: Store) -> None:
+    entry = await calls.call("XADD", settings.keys.events, "*", "raw", b"appended by hand\n")
+    await store.commit(1, Batch(1, entry, raw_bytes=17))
+    assert await calls.call("HGET", settings.keys.state, "backlog") == b"0"
+    assert await calls.call("XLEN", settings.keys.events) == 0
+
+
+async def test_rubbish_is_recorded_in_part_and_capped(calls: Calls, namespace: str) -> None:
+    settings = load(namespace=namespace, rejected_entries=200)
+    store = Store(calls, settings, "me")
+    await store.prepare()
+    await store.acquire()
+    rubbish = [("not an event", b"x" * 900)] * (RECORDED_PER_BATCH + 50)
+    for number in range(1, 7):
+        await store.commit(number, Batch(1, b"0-0", rejected=rubbish))
+    entries = await calls.call("XRANGE", settings.keys.rejected, "-", "+")
+    assert 200 <= len(entries) < 6 * RECORDED_PER_BATCH
+    assert max(len(fields[3]) for _, fields in entries) <= 64

@@ -1,0 +1,89 @@
+"""The link to Redis: answers in order, refusals, loss, deadlines."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from contract.errors import ParadeError, RedisUnavailableError
+from contract.redis_link import RedisLink, RedisRefusedError, connect, place
+from tests.servers import free_port
+
+
+@pytest.fixture
+async def link(server_url: str) -> AsyncIterator[RedisLink]:
+    subject = await connect(server_url, 2.0, "test-link")
+    yield subject
+    subject.close()
+    await subject.closed
+
+
+async def test_answers_come_in_order(link: RedisLink, namespace: str) -> None:
+    calls = [link.call("INCR", namespace) for _ in range(100)]
+    assert await asyncio.gather(*calls) == list(range(1, 101))
+    assert await link.call_all(("INCRBY", namespace, n) for n in (1, 2)) == [101, 103]
+    assert await link.call("CLIENT", "GETNAME") == b"test-link"
+
+
+async def test_a_refusal_concerns_its_command_only(link: RedisLink) -> None:
+    refused, answered = link.call("NO-SUCH-COMMAND"), link.call("ECHO", "x")
+    with pytest.raises(RedisRefusedError, match="NO-SUCH-COMMAND"):
+        await refused
+    assert await answered == b"x"
+
+
+async def test_a_lost_connection_fails_what_is_pending_and_all_that_follows(link: RedisLink, server_url: str) -> None:
+    other = await connect(server_url, 2.0, "other")
+    pending = link.call("BLPOP", "nothing-here", 0)
+    await other.call("CLIENT", "KILL", "ID", await _id_of(other, b"test-link"))
+    with pytest.raises(RedisUnavailableError):
+        await pending
+    with pytest.raises(RedisUnavailableError):
+        await link.call("PING")
+    with pytest.raises(RedisUnavailableError):
+        await link.call_all([("PING",)])
+    await link.closed
+    other.close()
+    await other.closed
+
+
+async def test_a_server_that_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(RedisUnavailableError, match=r"did not answer within 0\.2 s"):
+            await connect(f"redis://127.0.0.1:{port}", 0.2, "test")
+
+
+async def test_an_answer_that_never_comes_closes_the_link(server_url: str) -> None:
+    link = await connect(server_url, 0.2, "test-silent")
+    with pytest.raises(RedisUnavailableError):
+        await asyncio.wait_for(link.call("BLPOP", "nothing-here", 0), 5)
+    await link.closed
+
+
+async def test_nobody_there() -> None:
+    with pytest.raises(RedisUnavailableError, match="can't be reached"):
+        await connect(f"redis://127.0.0.1:{free_port()}", 1.0, "test")
+
+
+async def test_not_a_url() -> None:
+    with pytest.raises(ParadeError, match="not a Redis URL"):
+        await connect("http://localhost", 1.0, "test")
+
+
+async def test_a_wrong_password(server_url: str) -> None:
+    with pytest.raises(RedisRefusedError):
+        await connect(server_url.replace("://", "://:secret@"), 1.0, "test")
+
+
+def test_messages_never_show_a_password() -> None:
+    assert place("rediss://user:secret@host:1/2") == "rediss://host:1/2"
+
+
+async def _id_of(link: RedisLink, name: bytes) -> bytes:
+    for line in (await link.call("CLIENT", "LIST")).splitlines():
+        fields = dict(pair.split(b"=", 1) for pair in line.split() if b"=" in pair)
+        if fields[b"name"] == name:
+            return bytes(fields[b"id"])
+    raise AssertionError(f"{name!r} is not connected")

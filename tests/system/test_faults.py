@@ -1,0 +1,201 @@
+"""Processes that are killed or stopped: nothing lost, nothing twice, and a clean end."""
+
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+from simulator.workload import Workload
+from tests.system.deployment import Deployment, running, wait_until
+from tests.system.peers import Peer, generated, peers, slowly, source
+
+USERS = range(1, 21)
+
+
+def expect_everything(clients: list[Peer], oracle_bytes: dict[int, bytes]) -> None:
+    for client in clients:
+        assert client.user is not None
+        client.wait_for(oracle_bytes[client.user][-20:])
+        assert client.received == oracle_bytes[client.user]
+
+
+def test_the_sequencer_is_killed_five_times(server_url: str, namespace: str, tmp_path: Path) -> None:
+    oracle, arrival = generated(Workload(100_000, 40, 21), USERS)
+    with (
+        running(server_url, namespace, tmp_path / "log", lease_s=1) as system,
+        peers(system.client_port, USERS) as clients,
+    ):
+        wait_until(lambda: len(system.online()) == 20, "all online")
+        sending = slowly(system.event_port, arrival, 5.0)
+        for _ in range(5):
+            before = system.state("released")
+            wait_until(partial(_released_more_than, system, before), "events flow")
+            _kill_sequencers(system)
+            system.start("sequencer")
+        expect_everything(clients, {user: expected.bytes for user, expected in oracle.expected.items()})
+        sending.join()
+        assert system.state("released") == 100_000 == system.state("next") - 1
+        assert system.state("late") == system.state("duplicate") == 0
+        expected_graph = {(str(a), str(b)) for b, fans in oracle.followers.items() for a in fans}
+        assert _graph_of(system, range(1, 21)) == expected_graph
+
+
+def test_a_standby_takes_over(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with (
+        running(valkey_url, namespace, tmp_path / "log", lease_s=1) as system,
+        peers(system.client_port, [1]) as (user,),
+    ):
+        wait_until(lambda: system.online() == {"1"}, "online")
+        leader = system.sequencer()
+        system.start("sequencer")
+        wait_until(lambda: system.logged("standing_by") == 1, "a standby")
+        source(system.event_port, b"1|B\n2|B\n4|B\n")
+        user.wait_for(b"2|B\n")
+        assert system.sequencer() == leader
+        system.processes[0].kill()
+        source(system.event_port, b"3|B\n5|B\n")
+        user.wait_for(b"5|B\n")
+        assert user.received == b"1|B\n2|B\n3|B\n4|B\n5|B\n"
+        assert system.sequencer() != leader
+
+
+def test_a_stopped_leader_that_wakes_up_can_not_commit(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with (
+        running(valkey_url, namespace, tmp_path / "log", lease_s=1) as system,
+        peers(system.client_port, [1]) as (user,),
+    ):
+        wait_until(lambda: system.online() == {"1"}, "online")
+        system.processes[0].send_signal(signal.SIGSTOP)
+        first = system.sequencer()
+        system.start("sequencer")
+        wait_until(lambda: system.sequencer() not in (None, first), "the second one sequences")
+        source(system.event_port, b"1|B\n")
+        user.wait_for(b"1|B\n")
+        system.processes[0].send_signal(signal.SIGCONT)
+        wait_until(lambda: system.logged("lease_lost") == 1, "the first one steps down")
+        source(system.event_port, b"2|B\n")
+        user.wait_for(b"2|B\n")
+        assert user.received == b"1|B\n2|B\n"
+
+
+def test_giving_back_the_lease_is_quicker_than_its_expiry(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", lease_s=20) as system:
+        system.start("sequencer")
+        wait_until(lambda: system.logged("standing_by") == 1, "a standby")
+        system.processes[0].send_signal(signal.SIGTERM)
+        wait_until(lambda: system.logged("sequencing") == 2, "the standby sequences", seconds=10)
+
+
+def test_a_killed_node_is_expelled_and_holds_nobody_up(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, node_silence_s=2, window_bytes=2000) as system:
+        (doomed,) = system.of("fanout")
+        with peers(system.client_port, [1]):
+            wait_until(lambda: system.online() == {"1"}, "online")
+            doomed.kill()
+            doomed.wait()
+        system.start("fanout")
+        wait_until(lambda: system.logged("node_entered") == 2, "a new node")
+        with peers(system.client_port, [2]) as (user,):
+            wait_until(lambda: system.online() == {"2"}, "the new user is online, the old one is not")
+            assert system.logged("node_expelled") == 1
+            events = b"".join(b"%d|B\n" % number for number in range(1, 5001))
+            source(system.event_port, events)
+            user.wait_for(b"5000|B\n")
+            assert user.received == events
+        assert len(system.redis.keys(system.keys.online + "*")) <= 1
+
+
+def test_a_stopped_node_that_wakes_up_closes_its_connections(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, node_silence_s=2) as system:
+        (node,) = system.of("fanout")
+        with peers(system.client_port, [1]) as (old,):
+            wait_until(lambda: system.online() == {"1"}, "online")
+            node.send_signal(signal.SIGSTOP)
+            wait_until(lambda: system.logged("node_expelled") == 1, "the node is expelled")
+            source(system.event_port, b"1|P|2|1\n2|B\n")
+            wait_until(lambda: system.state("released") == 2, "events go on")
+            node.send_signal(signal.SIGCONT)
+            assert old.wait_until_closed() == b""
+        with peers(system.client_port, [1]) as (new,):
+            wait_until(lambda: system.online() == {"1"}, "back under a new id")
+            source(system.event_port, b"3|P|2|1\n")
+            new.wait_for(b"3|P|2|1\n")
+            assert new.received == b"3|P|2|1\n"
+
+
+def test_a_node_that_loses_its_subscription_closes_its_connections(
+    valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system:
+        with peers(system.client_port, [1]) as (old,):
+            wait_until(lambda: system.online() == {"1"}, "online")
+            source(system.event_port, b"1|B\n")
+            old.wait_for(b"1|B\n")
+            (subscription,) = (
+                client for client in system.redis.client_list() if client["name"] == f"{namespace}-fanout-subscribe"
+            )
+            system.redis.client_kill_filter(_id=subscription["id"])
+            assert old.wait_until_closed() == b"1|B\n"
+        with peers(system.client_port, [1]) as (new,):
+            wait_until(lambda: system.logged("node_entered") == 2, "a new life")
+            wait_until(lambda: system.online() == {"1"}, "online again")
+            source(system.event_port, b"2|B\n")
+            new.wait_for(b"2|B\n")
+
+
+def test_a_restarted_listener_keeps_what_it_has_read(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    lines = [b"%d|B\n" % number for number in range(1, 20_001)]
+    with running(valkey_url, namespace, tmp_path / "log", backlog_bytes=8192) as system:
+        with peers(system.client_port, [1]) as (user,):
+            wait_until(lambda: system.online() == {"1"}, "online")
+            source(system.event_port, b"".join(lines[:10_000]))
+            (listener,) = system.of("listener")
+            wait_until(lambda: system.logged("source_disconnected") == 1, "all is read")
+            listener.send_signal(signal.SIGTERM)
+            assert listener.wait(10) == 0
+            system.start("listener")
+            wait_until(lambda: system.logged("listening") == 4, "listening again")
+            source(system.event_port, b"".join(lines[10_000:]))
+            user.wait_for(lines[-1])
+            assert user.received == b"".join(lines)
+
+
+def test_everything_is_stopped_in_the_middle_and_goes_on(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log") as system, peers(system.client_port, [1]) as (user,):
+        wait_until(lambda: system.online() == {"1"}, "online")
+        source(system.event_port, b"1|F|2|3\n2|B\n4|B\n")
+        user.wait_for(b"2|B\n")
+        wait_until(lambda: system.redis.zcard(system.keys.waiting) == 1, "one event waits")
+        began = time.monotonic()
+        system.stop_all()
+        assert time.monotonic() - began < 5
+        assert user.wait_until_closed() == b"2|B\n"
+        assert system.sequencer() is None
+    with running(valkey_url, namespace, tmp_path / "log2") as system, peers(system.client_port, [1, 2]) as users:
+        wait_until(lambda: system.online() == {"1", "2"}, "online")
+        source(system.event_port, b"3|S|3\n")
+        for user in users:
+            user.wait_for(b"4|B\n")
+        assert [user.received for user in users] == [b"4|B\n", b"3|S|3\n4|B\n"]
+
+
+def _released_more_than(system: Deployment, before: int) -> bool:
+    return system.state("released") > before
+
+
+def _kill_sequencers(system: Deployment) -> None:
+    for process in system.of("sequencer"):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def _graph_of(system: Deployment, followers: range) -> set[tuple[str, str]]:
+    forth = {(str(a), b) for a in followers for b in system.redis.smembers(f"{system.keys.following}{a}")}
+    back = {
+        (a, key.rpartition(":")[2])
+        for key in system.redis.keys(system.keys.followers + "*")
+        for a in system.redis.smembers(key)
+        if int(a) in followers
+    }
+    assert forth == back
+    return forth

@@ -1,0 +1,64 @@
+"""Registration: what is accepted, what is answered, and that later input is ignored."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.deployment import Deployment, running, wait_until
+from tests.system.peers import Peer, peers, source
+
+
+@pytest.fixture
+def system(valkey_url: str, namespace: str, tmp_path: Path) -> Iterator[Deployment]:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, registration_s=0.5) as deployment:
+        yield deployment
+
+
+@pytest.mark.parametrize(
+    "line", [b"abc\n", b"\n", b"-1\n", b"01\n", b"1" * 21 + b"\n", b"1 2\n", b"1" * 64, b"x" * 70_000, b"\xff\xfe\n"]
+)
+def test_a_wrong_registration_gets_one_line(system: Deployment, line: bytes) -> None:
+    peer = Peer(system.client_port)
+    peer.send(line)
+    answer = peer.wait_until_closed()
+    peer.close()
+    assert answer.startswith(b"ERROR ")
+    assert answer.count(b"\n") == 1
+
+
+def test_a_missing_registration_gets_one_line(system: Deployment) -> None:
+    for beginning in (b"", b"12"):
+        peer = Peer(system.client_port)
+        peer.send(beginning)
+        assert peer.wait_until_closed() == b"ERROR no user id within 0.5 s\n"
+        peer.close()
+
+
+def test_byte_by_byte_and_with_more_behind(system: Deployment) -> None:
+    slow, eager = Peer(system.client_port), Peer(system.client_port)
+    for byte in b"12\r\n":
+        slow.send(bytes([byte]))
+    eager.send(b"34\nhello\n1|B\n")
+    wait_until(lambda: system.online() == {"12", "34"}, "both online")
+    for _ in range(200):
+        eager.send(b"noise" * 2000)
+    source(system.event_port, b"1|B\n")
+    for peer in (slow, eager):
+        peer.wait_for(b"1|B\n")
+        assert peer.received == b"1|B\n"
+        peer.close()
+
+
+def test_the_longest_id(system: Deployment) -> None:
+    user = 10**20 - 1
+    with peers(system.client_port, [user]) as (client,):
+        wait_until(lambda: system.online() == {str(user)}, "online")
+        source(system.event_port, b"1|P|%d|%d\n" % (user, user))
+        client.wait_for(b"1|P|%d|%d\n" % (user, user))
+
+
+def test_who_disconnects_is_offline(system: Deployment) -> None:
+    with peers(system.client_port, [1, 2]):
+        wait_until(lambda: system.online() == {"1", "2"}, "online")
+    wait_until(lambda: system.online() == set(), "offline")

@@ -1,0 +1,136 @@
+"""The system's main job on real sockets and real processes: every byte to whom it should go, in order."""
+
+import random
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+from simulator.workload import Workload
+from tests.system.deployment import running, wait_until
+from tests.system.peers import Audience, Peer, generated, peers, slowly, source
+
+
+def test_the_table_of_the_challenge(server_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(server_url, namespace, tmp_path / "log") as system, peers(system.client_port, [1, 2, 3]) as users:
+        wait_until(lambda: system.online() == {"1", "2", "3"}, "three users online")
+        lines = [b"1|F|1|2\n", b"2|S|2\r\n", b"3|P|9|3\n", b"4|U|1|2\n", b"5|S|2\n", b"6|B\n"]
+        source(system.event_port, b"".join(lines[::-1]))
+        for user in users:
+            user.wait_for(b"6|B\n")
+        assert [user.received for user in users] == [b"2|S|2\r\n6|B\n", b"1|F|1|2\n6|B\n", b"3|P|9|3\n6|B\n"]
+        assert system.redis.smembers(system.keys.followers + "2") == set()
+
+
+def test_a_thousand_clients_and_two_sources(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    users = range(1, 1001)
+    oracle, arrival = generated(Workload(20_000, 1000, 5), users)
+    lines = arrival.splitlines(keepends=True)
+    halves = [b"".join(lines[0::2]), b"".join(lines[1::2])]
+    with running(valkey_url, namespace, tmp_path / "log") as system, peers(system.client_port, users) as clients:
+        wait_until(lambda: len(system.online()) == 1000, "all online")
+        for half in halves:
+            threading.Thread(target=source, args=(system.event_port, half), daemon=True).start()
+        for client in clients:
+            assert client.user is not None
+            client.wait_for(oracle.expected[client.user].bytes[-20:])
+            assert client.received == oracle.expected[client.user].bytes
+        assert system.state("released") == 20_000
+
+
+def test_one_user_many_times(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    oracle, arrival = generated(Workload(5_000, 4, 5), [1, 2])
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=3) as system:
+        with peers(system.client_port, [1] * 12 + [2]) as clients:
+            wait_until(lambda: system.online() == {"1", "2"}, "both online")
+            wait_until(lambda: _connections(system.redis.hvals(system.keys.nodes)) == 13, "all registered")
+            time.sleep(0.3)  # the last of them may have registered on a node whose join is on its way
+            source(system.event_port, arrival)
+            for client in clients:
+                assert client.user is not None
+                client.wait_for(oracle.expected[client.user].bytes[-20:])
+                assert client.received == oracle.expected[client.user].bytes
+            for client in clients[1:12]:
+                client.close()
+            source(system.event_port, b"5001|P|2|1\n")
+            clients[0].wait_for(b"5001|P|2|1\n")
+
+
+def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    """Each connection receives exactly the oracle's output from its join point on."""
+    rng = random.Random(11)
+    users = list(range(1, 41))
+    oracle, arrival = generated(Workload(150_000, 60, 9), users)
+    with running(valkey_url, namespace, tmp_path / "log") as system, Audience() as audience:
+        witness = audience.add(Peer(system.client_port, 1))
+        wait_until(lambda: system.online() == {"1"}, "the witness is online")
+        sending = slowly(system.event_port, arrival, 6.0)
+        seen_before: dict[Peer, int] = {}
+        while sending.is_alive():
+            seen = _last_number(witness.received)
+            peer = audience.add(Peer(system.client_port, rng.choice(users)))
+            seen_before[peer] = seen
+            if rng.random() < 0.7:
+                audience.drop(rng.choice(audience.all[1:]))
+            time.sleep(0.005)
+        staying = [peer for peer in audience.all if not peer.closed]
+        source(system.event_port, b"150001|B\n")
+        for peer in staying:
+            wait_until(partial(_has_heard, peer, b"150001|B\n"), f"user {peer.user} hears the end")
+        assert witness.received == oracle.expected[1].bytes + b"150001|B\n"
+        heard = 0
+        for peer in audience.all[1:]:
+            assert peer.user is not None
+            whole = oracle.expected[peer.user].bytes + b"150001|B\n"
+            _assert_a_run_of(whole, peer, seen_before[peer], peer in staying)
+            heard += bool(peer.received)
+        assert len(staying) > 20
+        assert heard > 100
+
+
+def test_a_burst_larger_than_every_buffer(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    """Flow control: small limits everywhere, a slow reader, and still every byte in order."""
+    oracle, arrival = generated(Workload(200_000, 4, 3), [1, 2, 3, 4])
+    limits = {
+        "entry_bytes": 4096, "listener_buffer_bytes": 8192, "backlog_bytes": 16384,
+        "window_bytes": 20_000, "node_buffer_bytes": 100_000,
+    }  # fmt: skip
+    most_backlog = 0
+    with running(valkey_url, namespace, tmp_path / "log", **limits) as system, Audience() as audience:
+        clients = [audience.add(Peer(system.client_port, user)) for user in (1, 2, 3, 4)]
+        wait_until(lambda: len(system.online()) == 4, "all online")
+        sending = slowly(system.event_port, arrival, 0.0)
+        while sending.is_alive():
+            most_backlog = max(most_backlog, system.state("backlog"))
+            time.sleep(0.01)
+        for client in clients:
+            assert client.user is not None
+            expected = oracle.expected[client.user].bytes
+            wait_until(partial(_has_heard, client, expected[-20:]), "everything has arrived")
+            assert client.received == expected
+    assert 0 < most_backlog <= 16384 + 4096
+
+
+def _assert_a_run_of(whole: bytes, peer: Peer, seen_before: int, to_the_end: bool) -> None:
+    """What the peer received is one unbroken run of `whole`, begun at a line after its registration."""
+    if not peer.received:
+        assert not to_the_end
+        return
+    at = whole.find(peer.received)
+    assert at == 0 or whole[at - 1 : at] == b"\n", f"user {peer.user} has a hole, a duplicate or a wrong line"
+    assert int(peer.received.split(b"|", 1)[0]) > seen_before or b"|" not in peer.received
+    if to_the_end:
+        assert at + len(peer.received) == len(whole)
+
+
+def _has_heard(peer: Peer, ending: bytes) -> bool:
+    return peer.received.endswith(ending)
+
+
+def _last_number(received: bytes) -> int:
+    line = received[: received.rfind(b"\n")].rpartition(b"\n")[2]
+    return int(line.split(b"|")[0]) if line else 0
+
+
+def _connections(reports: list[str]) -> int:
+    return sum(int(report.split()[2]) for report in reports)
