@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 import uvloop
-from pydantic_settings import CliApp
 
 from contract import logs
 from contract.errors import ParadeError
-from contract.settings import Settings, load
+from contract.settings import Settings, load_for_service
 
 Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
 """A service: runs until the event is set, then stops in order within `shutdown_s`."""
@@ -24,7 +23,7 @@ Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
 def run(service: str, main: Main) -> None:
     """Run a service until SIGINT or SIGTERM. Ends the process: status 0, or 1 with one line that says why."""
     try:
-        settings = _settings_from_options(service)
+        settings = load_for_service(service, sys.argv[1:])
         logs.configure(service, settings.log_level)
         raise_file_limit()
         uvloop.run(_until_stopped(main, settings))
@@ -42,13 +41,6 @@ def raise_file_limit() -> int:
     with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit of its own
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def _settings_from_options(service: str) -> Settings:
-    if len(sys.argv) < 2:
-        return load()
-    Settings.__doc__ = f"The Parade {service}. Each option can also be set as PARADE_<OPTION> in the environment."
-    return CliApp.run(Settings)
 
 
 async def _until_stopped(main: Main, settings: Settings) -> None:

@@ -101,6 +101,17 @@ def load(**given: Any) -> Settings:
         raise ParadeError(message) from None
 
 
+def load_for_service(service: str, options: list[str]) -> Settings:
+    """Settings for `python -m <service> <options>`; `--help` explains them all and ends the process."""
+    if not options:
+        return load()
+    Settings.__doc__ = (
+        f"The {service} of Parade. Every option can be set in the environment too: "
+        f"--client-port as {environment_name('client_port')}."
+    )
+    return load(_cli_parse_args=options, _cli_prog_name=f"python -m {service}")
+
+
 def environment_name(field: str) -> str:
     """`client_port` → `PARADE_CLIENT_PORT`."""
     return ENV_PREFIX + field.upper()

@@ -113,6 +113,11 @@ class Audience:
             time.sleep(0.001)
 
 
+def has_heard(peer: Peer, ending: bytes) -> bool:
+    """Whether what the peer has received ends so."""
+    return peer.received.endswith(ending)
+
+
 def source(port: int, data: bytes) -> None:
     """Send everything over one connection."""
     with socket.create_connection((LOOPBACK, port), PATIENCE_S) as connection:

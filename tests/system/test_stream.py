@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simulator.workload import Workload
 from tests.system.deployment import running, wait_until
-from tests.system.peers import Audience, Peer, generated, peers, slowly, source
+from tests.system.peers import Audience, Peer, generated, has_heard, peers, slowly, source
 
 
 def test_the_table_of_the_challenge(server_url: str, namespace: str, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) 
         staying = [peer for peer in audience.all if not peer.closed]
         source(system.event_port, b"150001|B\n")
         for peer in staying:
-            wait_until(partial(_has_heard, peer, b"150001|B\n"), f"user {peer.user} hears the end")
+            wait_until(partial(has_heard, peer, b"150001|B\n"), f"user {peer.user} hears the end")
         assert witness.received == oracle.expected[1].bytes + b"150001|B\n"
         heard = 0
         for peer in audience.all[1:]:
@@ -106,7 +106,7 @@ def test_a_burst_larger_than_every_buffer(valkey_url: str, namespace: str, tmp_p
         for client in clients:
             assert client.user is not None
             expected = oracle.expected[client.user].bytes
-            wait_until(partial(_has_heard, client, expected[-20:]), "everything has arrived")
+            wait_until(partial(has_heard, client, expected[-20:]), "everything has arrived")
             assert client.received == expected
     assert 0 < most_backlog <= 16384 + 4096
 
@@ -121,10 +121,6 @@ def _assert_a_run_of(whole: bytes, peer: Peer, seen_before: int, to_the_end: boo
     assert int(peer.received.split(b"|", 1)[0]) > seen_before or b"|" not in peer.received
     if to_the_end:
         assert at + len(peer.received) == len(whole)
-
-
-def _has_heard(peer: Peer, ending: bytes) -> bool:
-    return peer.received.endswith(ending)
 
 
 def _last_number(received: bytes) -> int:

@@ -1,0 +1,55 @@
+# Everything runs in .venv, made from the lock files. `make help` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: help install demo test check format bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/installed ## make .venv with the parade command
+demo: install ## run the whole system on a million events and check every byte
+	@$(BIN)/parade demo
+
+test: .venv/installed-dev ## all tests (redis-server and redis-cli are used where they are installed)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed-dev ## linters and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev ## format the code and sort imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install ## measure throughput and latency; a table, and bench.json
+	$(BIN)/python -m tests.bench $(ARGS)
+
+lock: .venv/installed-dev ## resolve the dependencies anew
+	$(PIP) install 'uv>=0.5'
+	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command 'make lock' --upgrade --extra embedded -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command 'make lock' --upgrade --extra embedded --group dev \
+	  -o requirements-dev.lock
+
+clean: ## remove what the targets made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info bench.json
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Parade needs Python 3.11 or newer; choose one with: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "installing into .venv …"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps -e .
+	@touch $@
+
+.venv/installed-dev: requirements-dev.lock .venv/installed
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
