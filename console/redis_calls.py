@@ -19,7 +19,13 @@ def connected(settings: Settings) -> Iterator["redis.Redis"]:
     """A client for a few commands. RedisUnavailableError when the server can't be reached or refuses."""
     timeout_s = settings.redis_timeout_s
     try:
-        client = redis.Redis.from_url(settings.redis_url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s)
+        client = redis.Redis.from_url(
+            # RESP2, because a server that is too old to know RESP3 must get to say how old it is.
+            settings.redis_url,
+            protocol=2,
+            socket_connect_timeout=timeout_s,
+            socket_timeout=timeout_s,
+        )
     except ValueError as problem:
         raise ParadeError(f"{settings.redis_url!r} is not a Redis URL: {problem}") from None
     try:

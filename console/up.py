@@ -106,7 +106,8 @@ async def _start_redis(system: System, children: Children) -> System:
         command = [sys.executable, "-m", "console.embedded", str(port)]
         if system.data_dir:
             command.append(str(system.data_dir))
-        await children.start(Child("embedded Redis server", command))
+        loss = "" if system.data_dir else " (empty: without --data-dir nothing is kept)"
+        await children.start(Child("embedded Redis server", command, loss=loss))
         url = f"redis://127.0.0.1:{port}/0"
         system = replace(system, settings=system.settings.model_copy(update={"redis_url": url}))
         await _until(lambda: _answers(system.settings), children, asyncio.Event(), "Redis did not start")

@@ -91,7 +91,7 @@ def run(case: Case) -> dict[str, Any]:
 
 def processes_of(parent: int) -> list[dict[str, Any]]:
     """Name, CPU seconds and resident MiB of every process below `parent`."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,rss=,time=,args="], capture_output=True, text=True, check=True)
+    listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,rss=,time=,args="], capture_output=True, text=True, check=True)
     rows = [line.split(None, 4) for line in listing.stdout.splitlines()]
     family, found = {parent}, []
     for _ in range(3):  # the embedded server is a grandchild
@@ -143,7 +143,8 @@ def table(results: list[dict[str, Any]]) -> Table:
 def machine() -> str:
     """Where the figures come from."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {files} files"
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return f"{system}, Python {platform.python_version()}, {files} files"
 
 
 if __name__ == "__main__":

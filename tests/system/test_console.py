@@ -1,0 +1,297 @@
+"""The `parade` command as a user meets it: real processes, exit statuses, what it prints."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.servers import free_port
+from tests.system.deployment import ROOT, wait_until
+from tests.system.up import PARADE, Up, parade_up
+
+
+def parade(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")}
+    return subprocess.run(
+        [PARADE, *arguments], capture_output=True, text=True, env=clean | environment, timeout=120, check=False
+    )
+
+
+@pytest.fixture
+def up() -> Iterator[Up]:
+    with parade_up() as running:
+        yield running
+
+
+def test_demo() -> None:
+    done = parade("demo", "--events", "50000", "--clients", "20")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("passed")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_stops_quickly_and_leaves_nothing(number: signal.Signals) -> None:
+    with parade_up("--fanouts", "3", "--listeners", "2") as up:
+        children = up.children()
+        assert sorted(_service(args) for args in children.values() if _service(args)) == [
+            "fanout", "fanout", "fanout", "listener", "listener", "sequencer",
+        ]  # fmt: skip
+        with socket.create_connection(("127.0.0.1", up.client_port)) as client:
+            client.sendall(b"1\n")
+            began = time.monotonic()
+            up.process.send_signal(number)
+            assert up.process.wait(10) == 0
+            assert time.monotonic() - began < 5
+        assert not any(_alive(pid) for pid in children)
+
+
+def test_nothing_outlives_an_up_that_is_killed() -> None:
+    with parade_up(check=False) as up:
+        children = up.children()
+        assert len(children) >= 5
+        up.process.kill()
+        up.process.wait()
+        wait_until(lambda: not any(_alive(pid) for pid in children), "all children are gone", 10)
+
+
+def test_children_that_die_are_started_again(up: Up) -> None:
+    before = parade("simulate", *up.port_options, "--events", "2000", "--clients", "5", "--full")
+    assert before.returncode == 0, before.stderr
+    for service in ("listener", "sequencer", "fanout"):
+        old = {pid for pid, args in up.children().items() if _service(args) == service}
+        os.kill(min(old), signal.SIGKILL)
+        assert up.process.stdout is not None
+        assert up.process.stdout.readline() == f"the {service} died with signal 9; starting it again\n"
+        wait_until(partial(_are_running, up, service, len(old)), f"a new {service}")
+    after = parade("simulate", *up.port_options, "--events", "2000", "--clients", "5", "--full")
+    assert after.returncode == 0, after.stderr
+
+
+def test_an_embedded_server_that_dies_is_started_again_empty(up: Up) -> None:
+    assert parade("simulate", *up.port_options, "--events", "2000", "--clients", "5").returncode == 0
+    (server,) = (pid for pid, args in up.children().items() if "valkey-server" in args)
+    os.kill(server, signal.SIGKILL)
+    assert up.process.stdout is not None
+    assert up.process.stdout.readline() == (
+        "the embedded Redis server died with signal 9; starting it again (empty: without --data-dir nothing is kept)\n"
+    )
+    with redis.Redis(port=up.redis_port) as store:
+        wait_until(lambda: _nodes(store) == 2, "the nodes are back")
+    done = parade("simulate", *up.port_options, "--events", "2000", "--clients", "5", "--full")
+    assert done.returncode == 0, done.stderr
+
+
+def _nodes(store: "redis.Redis") -> int:
+    try:
+        return int(store.hlen("{parade}:nodes"))
+    except redis.ConnectionError:
+        return 0
+
+
+def test_simulations_go_on_where_the_last_one_ended(up: Up) -> None:
+    figures = []
+    for seed in (1, 2):
+        options = ["--events", "20000", "--clients", "20", "--seed", str(seed), "--json"]
+        done = parade("simulate", *up.port_options, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        figures.append(json.loads(done.stdout))
+    assert [report["passed"] for report in figures] == [True, True]
+    assert figures[1]["expected_notifications"] > figures[0]["expected_notifications"] > 20_000
+
+
+def test_the_original_programs_environment(up: Up) -> None:
+    done = parade(
+        "simulate", "--json",
+        totalEvents="3000", concurrencyLevel="7", numberOfUsers="30", randomSeed="5", timeout="9000",
+        maxEventSourceBatchSize="50", logInterval="1000",
+        eventListenerPort=str(up.event_port), clientListenerPort=str(up.client_port),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert {name: report[name] for name in ("events", "clients", "users", "seed")} == {
+        "events": 3000, "clients": 7, "users": 30, "seed": 5,
+    }  # fmt: skip
+    assert "of 3,000 events" in done.stderr
+
+
+def test_latency_is_measured_at_a_rate(up: Up) -> None:
+    options = ["--events", "3000", "--rate", "3000", "--max-batch", "10", "--clients", "5", "--json"]
+    done = parade("simulate", *up.port_options, *options)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"] <= report["latency_ms"]["max"]
+    assert report["seconds"] > 0.8
+
+
+def test_a_difference_is_found_and_shown(up: Up) -> None:
+    """An event that the oracle does not know about: the simulator must say so, and fail."""
+    store = redis.Redis(port=up.redis_port)
+    with subprocess.Popen(
+        [PARADE, "simulate", *up.port_options, "--events", "3000", "--rate", "1000", "--clients", "3", "--full"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as simulation:
+        wait_until(lambda: int(store.hget("{parade}:state", "released") or 0) > 500, "events flow")
+        store.xadd("{parade}:events", {"raw": b"2500|P|9|1\n"})
+        output = simulation.communicate(timeout=60)[0]
+        assert simulation.returncode == 1
+    store.close()
+    assert "FAILED" in output
+    assert "user 1: received" in output
+    assert "2500|P|9|1" in output
+
+
+def test_reset(up: Up, valkey_url: str, namespace: str) -> None:
+    refused = parade("reset", "--yes", "--redis-url", f"redis://127.0.0.1:{up.redis_port}")
+    assert refused.returncode == 1
+    assert "is sequencing; stop the system first" in refused.stderr
+    with redis.Redis.from_url(valkey_url) as store:
+        store.set(f"{{{namespace}}}:state", 1)
+        store.set(f"{{{namespace}x}}:state", 1)
+        options = ["--redis-url", valkey_url, "--namespace", namespace]
+        unsure = subprocess.run([PARADE, "reset", *options], input="n\n", capture_output=True, text=True, check=False)
+        assert unsure.returncode == 1
+        assert store.exists(f"{{{namespace}}}:state")
+        assert parade("reset", "--yes", *options).stdout == "1 keys deleted\n"
+        assert not store.exists(f"{{{namespace}}}:state")
+        assert store.exists(f"{{{namespace}x}}:state")
+
+
+def test_up_on_a_server_of_ones_own(server_url: str, namespace: str) -> None:
+    with parade_up("--namespace", namespace, redis_url=server_url) as up:
+        options = ["--redis-url", server_url, "--namespace", namespace, "--events", "20000", "--clients", "10"]
+        assert parade("simulate", *up.port_options, *options).returncode == 0
+    with redis.Redis.from_url(server_url) as store:
+        assert not store.exists(f"{{{namespace}}}:lease")
+
+
+def test_data_that_is_kept(tmp_path: Path) -> None:
+    for events in ("1000", "2000"):
+        with parade_up("--data-dir", str(tmp_path)) as up:
+            done = parade("simulate", *up.port_options, "--events", events, "--clients", "5")
+            assert done.returncode == 0, done.stderr
+            store = redis.Redis(port=up.redis_port)
+            released = int(store.hget("{parade}:state", "released") or 0)
+            store.close()
+    assert released > 3000
+
+
+# One clear line, a status that is not 0, and nothing left running.
+
+
+def _fails_with(message: str, *arguments: str, **environment: str) -> None:
+    done = parade(*arguments, **environment)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert message in lines[0]
+
+
+@pytest.mark.parametrize("option", ["--event-port", "--client-port", "--redis-port"])
+def test_a_port_in_use(option: str) -> None:
+    ports = {name: str(free_port()) for name in ("--event-port", "--client-port", "--redis-port")}
+    with socket.create_server(("127.0.0.1", int(ports[option]))):
+        _fails_with("is in use", "up", *[word for pair in ports.items() for word in pair])
+
+
+def test_a_redis_that_is_not_there() -> None:
+    url = f"redis://127.0.0.1:{free_port()}"
+    _fails_with(f"Redis at {url}", "up", "--redis-url", url, "--event-port", "0", "--client-port", "0")
+
+
+def test_a_redis_that_is_too_old() -> None:
+    with subprocess.Popen([sys.executable, "-c", OLD_REDIS], stdout=subprocess.PIPE, text=True, cwd=ROOT) as old:
+        assert old.stdout is not None
+        url = f"redis://127.0.0.1:{old.stdout.readline().strip()}"
+        try:
+            options = ["--event-port", str(free_port()), "--client-port", str(free_port())]
+            _fails_with("is version 5.0.14; Parade needs 6.2 or newer", "up", "--redis-url", url, *options)
+        finally:
+            old.kill()
+
+
+OLD_REDIS = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+info = b"# Server\\r\\nredis_version:5.0.14\\r\\n"
+while True:
+    connection, _ = server.accept()
+    while data := connection.recv(4096):
+        for command in data.split(b"*")[1:]:
+            if b"INFO" in command and b"CLIENT" not in command:
+                connection.sendall(b"$%d\\r\\n%b\\r\\n" % (len(info), info))
+            elif b"HELLO" in command:
+                connection.sendall(b"-ERR unknown command `HELLO`\\r\\n")
+            else:
+                connection.sendall(b"+OK\\r\\n")
+"""
+
+
+def test_a_setting_that_makes_no_sense() -> None:
+    _fails_with("PARADE_LEASE_S='soon'", "up", PARADE_LEASE_S="soon")
+
+
+def test_no_system_to_simulate_against() -> None:
+    options = ["--redis-url", f"redis://127.0.0.1:{free_port()}", "--first", "1"]
+    _fails_with("is the system running", "simulate", "--client-port", str(free_port()), *options)
+
+
+def test_a_mix_that_makes_no_sense() -> None:
+    _fails_with("give five weights", "simulate", "--mix", "1,2", "--redis-url", "redis://127.0.0.1:1", "--first", "1")
+
+
+@pytest.mark.parametrize("service", ["listener", "sequencer", "fanout"])
+def test_services_explain_their_options(service: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", service, "--help"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0
+    assert f"The {service} of Parade" in done.stdout
+    assert "--client-port" in done.stdout
+
+
+@pytest.mark.parametrize("service", ["listener", "fanout"])
+def test_a_service_whose_port_is_in_use(service: str, valkey_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ["--event-port", port, "--client-port", port, "--redis-url", valkey_url]
+        done = subprocess.run(
+            [sys.executable, "-m", service, *options], capture_output=True, text=True, cwd=ROOT, timeout=20, check=False
+        )
+    assert done.returncode == 1
+    assert f"can't listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _service(args: str) -> str:
+    parts = args.split()
+    return parts[parts.index("-m") + 1] if "-m" in parts else ""
+
+
+def _are_running(up: Up, service: str, count: int) -> bool:
+    return [_service(args) for args in up.children().values()].count(service) == count
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return (
+        "Z"
+        not in subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    )

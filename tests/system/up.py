@@ -1,0 +1,71 @@
+"""`parade up` as a process, for tests that use the system as a user does."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.servers import free_port
+
+PARADE = str(Path(sys.executable).with_name("parade"))
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """A running `parade up`."""
+
+    process: "subprocess.Popen[str]"
+    event_port: int
+    client_port: int
+    redis_port: int
+    first_line: str
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports of the documentation and those used here."""
+        return {"9090": self.event_port, "9099": self.client_port, "6390": self.redis_port}
+
+    @property
+    def port_options(self) -> list[str]:
+        return ["--event-port", str(self.event_port), "--client-port", str(self.client_port)]
+
+    def children(self) -> dict[int, str]:
+        """Process id → command line of all processes below."""
+        listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+        rows = [line.split(None, 2) for line in listing.splitlines()]
+        family = {self.process.pid}
+        for _ in range(3):
+            family |= {int(pid) for pid, ppid, _ in rows if int(ppid) in family}
+        return {int(pid): args for pid, _, args in rows if int(pid) in family - {self.process.pid}}
+
+
+@contextmanager
+def parade_up(*options: str, redis_url: str | None = None, check: bool = True) -> Iterator[Up]:
+    """Start `parade up` on free ports and wait for its `ready`; ends it, and checks that it ended well."""
+    event_port, client_port, redis_port = free_port(), free_port(), free_port()
+    server = ["--redis-url", redis_url] if redis_url else ["--redis-port", str(redis_port)]
+    ports = ["--event-port", str(event_port), "--client-port", str(client_port)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")}
+    with subprocess.Popen(
+        [PARADE, "up", *ports, *server, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            first_line = process.stdout.readline()
+            assert first_line.startswith("ready"), f"not ready but {first_line!r}"
+            yield Up(process, event_port, client_port, redis_port, first_line)
+            process.terminate()
+            assert not check or process.wait(10) == 0
+        finally:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
