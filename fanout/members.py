@@ -12,6 +12,7 @@ Rules kept here:
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 from contract.frames import StreamId
@@ -76,8 +77,8 @@ class Members:
 
         A user in both has left and come back: leaves go before joins.
         """
-        leaves = [*self._to_leave][:limit]
-        joins = [*self._to_join.values()][:limit]
+        leaves = list(islice(self._to_leave, limit))
+        joins = list(islice(self._to_join.values(), limit))
         for user_id in leaves:
             del self._to_leave[user_id]
         for user in joins:

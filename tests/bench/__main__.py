@@ -91,7 +91,9 @@ def run(case: Case) -> dict[str, Any]:
 
 def processes_of(parent: int) -> list[dict[str, Any]]:
     """Name, CPU seconds and resident MiB of every process below `parent`."""
-    listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,rss=,time=,args="], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,rss=,time=,args="], capture_output=True, text=True, check=True
+    )
     rows = [line.split(None, 4) for line in listing.stdout.splitlines()]
     family, found = {parent}, []
     for _ in range(3):  # the embedded server is a grandchild

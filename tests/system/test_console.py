@@ -110,6 +110,14 @@ def test_simulations_go_on_where_the_last_one_ended(up: Up) -> None:
     assert figures[1]["expected_notifications"] > figures[0]["expected_notifications"] > 20_000
 
 
+def test_a_million_events_in_one_go_make_no_part_grow(up: Up) -> None:
+    done = parade("simulate", *up.port_options, "--events", "1000000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    sizes = up.resident_mib()
+    assert len(sizes) >= 5
+    assert max(sizes.values()) < 100, sizes
+
+
 def test_the_original_programs_environment(up: Up) -> None:
     done = parade(
         "simulate", "--json",

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from simulator.workload import Workload
-from tests.system.deployment import Deployment, running, wait_until
+from tests.servers import free_port, system_server
+from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
 from tests.system.peers import Peer, generated, peers, slowly, source
 
 USERS = range(1, 21)
@@ -177,6 +178,40 @@ def test_everything_is_stopped_in_the_middle_and_goes_on(valkey_url: str, namesp
         for user in users:
             user.wait_for(b"4|B\n")
         assert [user.received for user in users] == [b"4|B\n", b"3|S|3\n4|B\n"]
+
+
+def test_redis_is_killed_and_comes_back(redis_url: str, namespace: str, tmp_path: Path) -> None:
+    """With every write on disk nothing that was accepted is lost, and the listener keeps what it has read."""
+    assert redis_url  # redis-server is there
+    oracle, arrival = generated(Workload(60_000, 40, 4), USERS)
+    port, folder = free_port(), str(tmp_path)
+    durable = ("--appendonly", "yes", "--appendfsync", "always", "--dir", folder)
+    with system_server(port, *durable) as server:
+        url = f"redis://127.0.0.1:{port}/0"
+        with running(url, namespace, tmp_path / "log") as system:
+            with peers(system.client_port, USERS) as clients:
+                wait_until(lambda: len(system.online()) == 20, "all online")
+                sending = slowly(system.event_port, arrival, 3.0)
+                wait_until(lambda: system.state("released") > 5000, "events flow")
+                server.kill()
+                server.wait()
+                for client in clients:
+                    assert client.user is not None
+                    assert oracle.expected[client.user].bytes.startswith(client.wait_until_closed())
+            with system_server(port, *durable):
+                wait_until(lambda: system.logged("redis_back") >= 4, "every service is back")
+                sending.join(PATIENCE_S)
+                with peers(system.client_port, [1]) as (user,):
+                    wait_until(lambda: system.online() == {"1"}, "online")
+                    source(system.event_port, b"60001|B\n")
+                    user.wait_for(b"60001|B\n")
+                assert system.state("released") == 60_001
+                assert _graph_of(system, range(1, 21)) == {
+                    (str(a), str(b)) for b, fans in oracle.followers.items() for a in fans
+                }
+                for event in ("redis_away", "redis_back"):
+                    assert system.logged(event) == 4, "said once by each service"
+                system.stop_all()
 
 
 def _released_more_than(system: Deployment, before: int) -> bool:

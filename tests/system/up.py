@@ -34,12 +34,22 @@ class Up:
 
     def children(self) -> dict[int, str]:
         """Process id → command line of all processes below."""
-        listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+        listing = subprocess.run(
+            ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        ).stdout
         rows = [line.split(None, 2) for line in listing.splitlines()]
         family = {self.process.pid}
         for _ in range(3):
             family |= {int(pid) for pid, ppid, _ in rows if int(ppid) in family}
         return {int(pid): args for pid, _, args in rows if int(pid) in family - {self.process.pid}}
+
+    def resident_mib(self) -> dict[str, int]:
+        """What each process below holds in memory."""
+        children = self.children()
+        pids = ",".join(map(str, children))
+        listing = subprocess.run(["ps", "-o", "pid=,rss=", "-p", pids], capture_output=True, text=True, check=True)
+        sizes = (line.split() for line in listing.stdout.splitlines())
+        return {f"{pid} {children[int(pid)]}": int(kib) // 1024 for pid, kib in sizes}
 
 
 @contextmanager
