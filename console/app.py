@@ -112,7 +112,7 @@ def demo(
     notes.print(f"starting a listener, a sequencer and {fanouts} fanout nodes on an embedded Valkey …")
     up.run(
         up.System(settings, fanouts, 1, redis_port),
-        lambda line: notes.print(line, highlight=False),
+        lambda line: notes.print(line, highlight=False, soft_wrap=True),
         simulate_it,
     )
     if reports:

@@ -1,7 +1,8 @@
 """`python -m console.embedded PORT [DIR]`: becomes an embedded Valkey server that ends with its parent.
 
-With DIR the data is kept there (append-only file); without, it is gone when the server stops. A small shell
-beside it waits for standard input to end, which happens however the parent dies, and then ends the server.
+With DIR the data (append-only file) and the log are kept there; without, all is gone when the server stops.
+A small shell beside it waits for standard input to end, which happens however the parent dies, and then
+ends the server.
 """
 
 import os
@@ -26,10 +27,10 @@ GUARD = 'cat > /dev/null; kill -TERM "$0" 2> /dev/null'
 def main() -> None:
     """Turn this process into the server."""
     port, *directory = sys.argv[1:]
-    options = CONFIG | {"bind": "127.0.0.1", "port": port, "save": "", "loglevel": "warning"}
+    options = CONFIG | {"bind": "127.0.0.1", "port": port, "save": "", "logfile": "/dev/null"}
     if directory:
         Path(directory[0]).mkdir(parents=True, exist_ok=True)
-        options |= {"dir": directory[0], "appendonly": "yes"}
+        options |= {"dir": directory[0], "appendonly": "yes", "logfile": "valkey.log"}
     else:
         options |= {"dir": tempfile.gettempdir()}
     words = [word for name, value in options.items() for word in (f"--{name}", *(value.split() or [""]))]

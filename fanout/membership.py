@@ -1,7 +1,7 @@
 """Tells the stream who came to this node and who left, and the sequencer how far it has written."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
 from pathlib import Path
 
 from contract.frames import stream_id
@@ -9,11 +9,12 @@ from contract.redis_link import RedisLink, Script
 from contract.settings import Settings
 from fanout.feed import Feed
 from fanout.members import Members
+from fanout.writer import Writer
 
 BEAT = Script(Path(__file__).with_name("beat.lua"))
 ENTRY_USERS = 1000
 """Users in one join entry; more take the next one."""
-BEAT_S = 0.02
+BEAT_S = 0.005
 """Shortest time between two heartbeats."""
 IDLE_BEAT_S = 1.0
 
@@ -65,14 +66,14 @@ class Membership:
             entry = await self._link.call("XADD", self._keys.events, "*", *fields)
             self._members.joined(joins, stream_id(entry))
 
-    async def beat(self, written: Callable[[], int | None]) -> None:
+    async def beat(self, writer: Writer) -> None:
         """Report the batch written last: soon after it changed, else every second."""
-        loop, reported, reported_s = asyncio.get_running_loop(), None, 0.0
         while True:
-            batch = written()
-            if batch is not None and (batch != reported or loop.time() - reported_s >= IDLE_BEAT_S):
-                await self._beat(batch)
-                reported, reported_s = batch, loop.time()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(writer.advanced.wait(), IDLE_BEAT_S)
+            writer.advanced.clear()
+            if writer.written is not None:
+                await self._beat(writer.written)
             await asyncio.sleep(BEAT_S)
 
     async def _beat(self, batch: int | str) -> None:

@@ -88,7 +88,7 @@ class Life:
             self._subscribed.closed,
             self._commands.closed,
             asyncio.ensure_future(self._membership.announce()),
-            asyncio.ensure_future(self._membership.beat(lambda: self._writer.written)),
+            asyncio.ensure_future(self._membership.beat(self._writer)),
             asyncio.ensure_future(stop.wait()),
         }
         try:

@@ -24,6 +24,7 @@ class Writer:
 
     def __init__(self, members: Members, server: ClientServer, pressure: Pressure) -> None:
         self.written: int | None = None
+        self.advanced = asyncio.Event()
         self._members = members
         self._server = server
         self._pressure = pressure
@@ -76,3 +77,4 @@ class Writer:
                     for connection in live[user_id].connections:
                         connection.write(own)
         self.written = frame.batch
+        self.advanced.set()

@@ -85,7 +85,8 @@ class Term:
         self._reads = reads
         self._settings = settings
         self._routing = Routing()
-        self._window = Window(settings.window_bytes, settings.node_silence_s, settings.node_patience_s)
+        limits = (settings.window_bytes, settings.window_batches)
+        self._window = Window(*limits, settings.node_silence_s, settings.node_patience_s)
         self._commit: asyncio.Task[dict[bytes, bytes]] | None = None
         self._now = asyncio.get_running_loop().time
         self._committed_s = self._checked_s = self._now()

@@ -22,10 +22,15 @@ class _Node:
 
 
 class Window:
-    """Published and not yet written bytes, and the nodes that owe them."""
+    """Published and not yet written batches, and the nodes that owe them.
 
-    def __init__(self, limit_bytes: int, silence_s: float, patience_s: float) -> None:
+    The bytes bound memory. The batches bound delay: a node's cost is mostly per batch, so when nodes fall
+    behind, waiting makes the next batches larger and fewer.
+    """
+
+    def __init__(self, limit_bytes: int, limit_batches: int, silence_s: float, patience_s: float) -> None:
         self._limit_bytes = limit_bytes
+        self._limit_batches = limit_batches
         self._silence_s = silence_s
         self._patience_s = patience_s
         self._sizes: deque[tuple[int, int]] = deque()
@@ -55,7 +60,7 @@ class Window:
 
     @property
     def full(self) -> bool:
-        return self._unwritten_bytes >= self._limit_bytes
+        return self._unwritten_bytes >= self._limit_bytes or len(self._sizes) >= self._limit_batches
 
     def to_expel(self, now_s: float) -> dict[bytes, str]:
         """The nodes that are to be expelled now, with the reason."""

@@ -49,19 +49,21 @@ class Report:
         if self.passed:
             console.print(
                 f"[bold green]passed[/]  {self.clients:,} clients received all "
-                f"{self.expected_notifications:,} notifications, byte for byte and in order"
+                f"{self.expected_notifications:,} notifications, byte for byte and in order",
+                soft_wrap=True,
             )
         else:
             console.print(f"[bold red]FAILED[/]  {len(self.differences):,} clients are wrong, the first ones:")
             for difference in self.differences[:5]:
-                console.print(f"  {difference}", markup=False, highlight=False)
+                console.print(f"  {difference}", markup=False, highlight=False, soft_wrap=True)
         console.print(
             f"{self.events:,} events in {self.seconds:.2f} s: [bold]{self.events_per_s:,.0f} events/s[/], "
-            f"{self.notifications_per_s:,.0f} notifications/s"
+            f"{self.notifications_per_s:,.0f} notifications/s",
+            soft_wrap=True,
         )
         if self.latency_ms is not None:
             figures = "  ".join(f"{name} {value:.1f} ms" for name, value in self.latency_ms.items())
-            console.print(f"latency from due time to arrival: {figures}")
+            console.print(f"latency from due time to arrival: {figures}", soft_wrap=True)
 
 
 def percentiles(latencies_s: Sequence[float]) -> dict[str, float]:

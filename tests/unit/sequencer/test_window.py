@@ -4,7 +4,7 @@ from sequencer.window import Window
 
 
 def window() -> Window:
-    return Window(limit_bytes=100, silence_s=5, patience_s=30)
+    return Window(limit_bytes=100, limit_batches=10, silence_s=5, patience_s=30)
 
 
 def test_without_nodes_nothing_is_owed() -> None:
@@ -22,6 +22,18 @@ def test_the_slowest_node_counts() -> None:
     subject.observe({b"a": b"3 2 0", b"b": b"0 1 0"}, 1)
     assert subject.full
     subject.observe({b"a": b"3 2 0", b"b": b"1 2 0"}, 2)
+    assert not subject.full
+
+
+def test_many_small_batches_fill_it_too() -> None:
+    subject = window()
+    subject.observe({b"a": b"0 1 0"}, 0)
+    for batch in range(1, 10):
+        subject.publish(batch, 1)
+    assert not subject.full
+    subject.publish(10, 1)
+    assert subject.full
+    subject.observe({b"a": b"1 1 0"}, 0)
     assert not subject.full
 
 
