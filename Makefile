@@ -28,13 +28,13 @@ format: .venv/installed-dev ## format the code and sort imports
 bench: install ## measure throughput and latency; a table, and bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
 
+LOCK = $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --custom-compile-command 'make lock' --upgrade
 lock: .venv/installed-dev ## resolve the dependencies anew
 	$(PIP) install 'uv>=0.5'
-	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --custom-compile-command 'make lock' --upgrade --extra embedded -o requirements.lock
-	$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --custom-compile-command 'make lock' --upgrade --extra embedded --group dev \
-	  -o requirements-dev.lock
+	$(LOCK) -o requirements/runtime.lock
+	$(LOCK) --extra embedded -o requirements/local.lock
+	$(LOCK) --extra embedded --group dev -o requirements/dev.lock
 
 clean: ## remove what the targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info bench.json
@@ -44,12 +44,12 @@ clean: ## remove what the targets made
 	  { echo "Parade needs Python 3.11 or newer; choose one with: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/installed: requirements.lock pyproject.toml | .venv/bin/python
+.venv/installed: requirements/local.lock pyproject.toml | .venv/bin/python
 	@echo "installing into .venv …"
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes -r requirements/local.lock
 	@$(PIP) install --no-deps -e .
 	@touch $@
 
-.venv/installed-dev: requirements-dev.lock .venv/installed
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+.venv/installed-dev: requirements/dev.lock .venv/installed
+	@$(PIP) install --require-hashes -r requirements/dev.lock
 	@touch $@

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,6 +51,9 @@ Users = Annotated[
 ]
 Seed = Annotated[int, typer.Option(envvar="randomSeed", help="the same seed gives the same events")]
 DEFAULT_CLIENTS = 100
+FRESH_USERS = 1000
+"""Each simulation has users of its own, who follow nobody yet: ids begin at 1 in a new deployment, and so many
+times the first sequence number later."""
 
 
 @app.command("up")
@@ -154,6 +158,13 @@ def simulate(
         int | None,
         typer.Option(min=1, help="first sequence number", show_default="what the deployment expects next, or 1"),
     ] = None,
+    listener_health: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PARADE_LISTENER_HEALTH",
+            help="URL of a listener's health port, to ask for the next number there instead of in Redis",
+        ),
+    ] = None,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
     full: Annotated[bool, typer.Option(help="keep all bytes and show the first difference")] = False,
@@ -171,9 +182,12 @@ def simulate(
     limit = raise_file_limit()
     if clients + 50 > limit:
         raise ParadeError(f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`")
-    start, followings = _deployment(settings, first, clients)
+    start = first or _next_number(settings, listener_health)
+    first_user = (start - 1) * FRESH_USERS + 1
     plan = Plan(
-        work=Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start),
+        work=Workload(
+            events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user=(start - 1) * FRESH_USERS + 1
+        ),
         clients=clients,
         host=settings.host,
         event_port=settings.event_port,
@@ -182,7 +196,6 @@ def simulate(
         rate=rate,
         full=full,
         log_interval=log_interval,
-        followings=followings,
     )
     report = Simulation(plan, notes).run()
     if as_json:
@@ -239,15 +252,28 @@ def _of_running(settings: Settings) -> Settings:
     return settings.model_copy(update={"redis_url": found.redis_url, "namespace": found.namespace})
 
 
-def _deployment(settings: Settings, first: int | None, clients: int) -> tuple[int, dict[int, Any]]:
-    """Where to go on: the next number and what the clients follow already, as far as Redis can be asked."""
+def _next_number(settings: Settings, listener: str | None) -> int:
+    """Where the deployment expects the next source to go on, as far as it can be asked."""
     try:
-        start = first or redis_calls.position(settings)
-        return start, redis_calls.followings(settings, range(1, clients + 1))
+        found = _ask_listener(listener) if listener else redis_calls.position(settings)
     except RedisUnavailableError as problem:
-        if first is None:
-            notes.print(f"{problem}; starting at sequence number 1 with an empty graph", highlight=False)
-        return first or 1, {}
+        notes.print(f"{problem}; starting at sequence number 1", highlight=False, soft_wrap=True)
+        return 1
+    if found["backlog"] or found["waiting"]:
+        raise ParadeError(
+            f"{found['backlog']} bytes are not consumed yet and {found['waiting']} events wait for number "
+            f"{found['next']}; a simulation needs a deployment at rest"
+        )
+    return found["next"]
+
+
+def _ask_listener(url: str) -> dict[str, int]:
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/readyz", timeout=5) as answer:  # noqa: S310 (the user's own URL)
+            facts = json.load(answer)
+        return {name: int(facts[name]) for name in ("next", "backlog", "waiting")}
+    except (OSError, ValueError, KeyError) as problem:
+        raise ParadeError(f"the listener's health at {url} does not say the next number: {problem}") from None
 
 
 def _mix(text: str) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
 """What the commands ask of Redis, each with a clear error when it does not answer or does not suit."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
@@ -68,34 +68,13 @@ def now_ms(settings: Settings) -> int:
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
-def position(settings: Settings) -> int:
-    """The sequence number expected next. ParadeError when the deployment is not at rest."""
+def position(settings: Settings) -> dict[str, int]:
+    """`next` sequence number, `backlog` bytes that are not consumed yet, events `waiting` for a number."""
     keys = settings.keys
     with connected(settings) as client:
         number, backlog = client.hmget(keys.state, "next", "backlog")
-        waiting = client.zcard(keys.waiting)
-    if waiting or int(backlog or 0):
-        raise ParadeError(
-            f"{waiting} events wait for number {int(number or 0)} and {int(backlog or 0)} bytes are unread; "
-            "a simulation needs a deployment at rest"
-        )
-    return int(number or settings.first_sequence)
-
-
-def followings(settings: Settings, users: Iterable[int]) -> dict[int, list[int]]:
-    """Whom each of the users follows; users that follow nobody are left out."""
-    asked = list(users)
-    found: dict[int, list[int]] = {}
-    with connected(settings) as client:
-        for start in range(0, len(asked), 1000):
-            chunk = asked[start : start + 1000]
-            pipeline = client.pipeline(transaction=False)
-            for user in chunk:
-                pipeline.smembers(f"{settings.keys.following}{user}")
-            for user, authors in zip(chunk, pipeline.execute(), strict=True):
-                if authors:
-                    found[user] = [int(author) for author in authors]
-    return found
+        waiting = int(client.zcard(keys.waiting))
+    return {"next": int(number or settings.first_sequence), "backlog": int(backlog or 0), "waiting": waiting}
 
 
 def reset(settings: Settings) -> int:

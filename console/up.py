@@ -120,7 +120,11 @@ async def _start_services(system: System, children: Children, stop: asyncio.Even
     since_ms = await asyncio.to_thread(redis_calls.now_ms, settings)
     environment = {
         environment_name(name): str(value) for name, value in settings.model_dump(exclude_unset=False).items()
-    } | {environment_name("stop_on_stdin_end"): "true"}
+    } | {
+        environment_name("stop_on_stdin_end"): "true",
+        environment_name("drain_s"): "0",  # all parts stop together: there is no other node to come back to
+        environment_name("health_port"): "0",  # several services, one machine
+    }
     if system.embedded_port is None:
         children.all.insert(0, Child("Redis server (not ours)", []))  # nothing of ours to stop last
     services = ["sequencer"] + ["fanout"] * system.fanouts + ["listener"] * system.listeners

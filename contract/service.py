@@ -14,9 +14,10 @@ import uvloop
 
 from contract import logs
 from contract.errors import ParadeError
+from contract.readiness import Readiness
 from contract.settings import Settings, load_for_service
 
-Main = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Main = Callable[[Settings, Readiness, asyncio.Event], Awaitable[None]]
 """A service: runs until the event is set, then stops in order within `shutdown_s`."""
 
 
@@ -49,8 +50,15 @@ async def _until_stopped(main: Main, settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     if settings.stop_on_stdin_end:
         threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
+    readiness = Readiness()
     try:
-        await main(settings, stop)
+        async with contextlib.AsyncExitStack() as stack:
+            if settings.health_port:
+                # Imported only where it is used: an HTTP server costs 20 MiB.
+                from contract.health import served
+
+                await stack.enter_async_context(served(settings, readiness))
+            await main(settings, readiness, stop)
     finally:
         structlog.get_logger().info("stopped")
 

@@ -36,7 +36,11 @@ class Settings(BaseSettings):
     client_port: int = Field(9099, ge=0, le=65535, description="port for user clients")
     log_level: str = Field("info", description="debug, info, warning or error")
     redis_timeout_s: float = Field(5.0, gt=1, description="longest wait for an answer of Redis")
-    shutdown_s: float = Field(4.0, gt=0, description="longest time a service takes to stop")
+    shutdown_s: float = Field(4.0, gt=0, description="longest time a service takes to stop, beyond drain_s")
+    health_port: int = Field(0, ge=0, le=65535, description="port for /livez and /readyz over HTTP; 0: none")
+    proxy_protocol: bool = Field(
+        False, description="expect a PROXY line (version 1) from a load balancer on every connection"
+    )
     stop_on_stdin_end: bool = Field(False, description="stop when standard input ends; set by `parade up`")
 
     entry_bytes: int = Field(128 * KIB, ge=KIB, description="largest stream entry, and raw bytes of a batch")
@@ -68,6 +72,10 @@ class Settings(BaseSettings):
     client_buffer_bytes: int = Field(64 * MIB, ge=4 * KIB, description="unsent bytes at which a client is closed")
     node_buffer_bytes: int = Field(
         24 * MIB, ge=4 * KIB, description="unsent bytes of a node's clients together at which it waits"
+    )
+    drain_s: float = Field(3.0, ge=0, description="time over which a stopping node spreads the end of its connections")
+    rebalance: bool = Field(
+        False, description="close a few connections at a time while a node has clearly more than the average"
     )
     client_stall_s: float = Field(10.0, gt=0, description="how long a client may accept nothing while its node waits")
 

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from contract.errors import ParadeError
+from contract.readiness import Readiness
 from contract.service import run
 from contract.settings import Settings
 from fanout.node import Node
@@ -13,7 +14,7 @@ from fanout.server import Client, ClientServer
 log = structlog.get_logger()
 
 
-async def main(settings: Settings, stop: asyncio.Event) -> None:
+async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:
     """Serve clients until told to stop."""
     clients = ClientServer(settings)
     try:
@@ -23,22 +24,24 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     except OSError as problem:
         raise ParadeError(f"can't listen on {settings.host}:{settings.client_port}: {problem}") from None
     log.info("listening", host=settings.host, port=server.sockets[0].getsockname()[1])
-    serving = asyncio.create_task(Node(settings, clients).run(stop))
+    leave = asyncio.Event()
+    serving = asyncio.create_task(Node(settings, clients, readiness).run(leave))
     await stop.wait()
 
-    # 1. No new clients; 2. the node leaves the deployment; 3. what was written goes out, then goodbye.
+    # 1. The balancer is told and nobody new comes; 2. clients are served on while their connections end one by
+    # one, so that they do not all come back at once; 3. the node leaves; 4. what is left is cut off.
+    readiness.lacks("draining", "the node drains")
     server.close()
-    _, late = await asyncio.wait([serving], timeout=settings.shutdown_s / 2)
-    for task in late:
-        task.cancel()
-    for client in list(clients.clients):
-        client.close()
-    if clients.clients:
-        await clients.wait_until_empty(settings.shutdown_s / 2)
+    log.info("draining", connections=len(clients.clients), seconds=settings.drain_s)
+    await clients.drain(settings.drain_s, settings.shutdown_s / 2)
+    leave.set()
+    await asyncio.wait([serving], timeout=settings.shutdown_s / 2)
     for client in list(clients.clients):
         client.abort()
-    if serving.done() and not serving.cancelled():
+    if serving.done():
         serving.result()
+    else:
+        serving.cancel()
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ class Membership:
                 await self._beat(writer.written)
             await asyncio.sleep(BEAT_S)
 
+    async def connections_of_all(self) -> list[int]:
+        """The connections of every node of the deployment, as last reported."""
+        reports = await self._link.call("HVALS", self._keys.nodes)
+        return [int(report.split()[2]) for report in reports]
+
     async def _beat(self, batch: int | str) -> None:
         keys, connections = self._keys, self._members.connections
         known = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, self._node, batch, connections)

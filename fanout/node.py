@@ -14,14 +14,18 @@ import structlog
 
 from contract.errors import RedisUnavailableError
 from contract.frames import Frame
+from contract.readiness import Readiness
 from contract.redis_link import RedisLink, connect
 from contract.service import Backoff, stopped_within
 from contract.settings import Settings
+from fanout.balance import surplus_to_close
 from fanout.feed import Feed, FrameLostError, Messages
 from fanout.membership import ExpelledError, Membership
 from fanout.pressure import Pressure
 from fanout.server import ClientServer
 from fanout.writer import Writer
+
+REBALANCE_S = 1.0
 
 log = structlog.get_logger()
 
@@ -29,8 +33,9 @@ log = structlog.get_logger()
 class Node:
     """A fanout process, life after life."""
 
-    def __init__(self, settings: Settings, server: ClientServer) -> None:
+    def __init__(self, settings: Settings, server: ClientServer, readiness: Readiness) -> None:
         self._settings = settings
+        self._readiness = readiness
         self._server = server
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -47,12 +52,13 @@ class Node:
                 if lost_at is not None:
                     log.info("redis_back", away_s=round(loop.time() - lost_at, 1))
                     lost_at = None
-                life = Life(self._settings, self._server, links[0], links[1])
+                life = Life(self._settings, self._server, self._readiness, links[0], links[1])
                 await life.run(stop)
             except (RedisUnavailableError, FrameLostError, ExpelledError) as problem:
                 if lost_at is None and isinstance(problem, RedisUnavailableError):
                     lost_at = loop.time()
                     log.warning("redis_away", reason=str(problem))
+                self._readiness.lacks("redis", str(problem))
                 if life is not None:
                     backoff.reset()
                     closed = self._server.members.connections
@@ -67,7 +73,11 @@ class Node:
 class Life:
     """One node id, from entering the deployment to leaving it."""
 
-    def __init__(self, settings: Settings, server: ClientServer, subscribed: RedisLink, commands: RedisLink) -> None:
+    def __init__(
+        self, settings: Settings, server: ClientServer, readiness: Readiness, subscribed: RedisLink, commands: RedisLink
+    ) -> None:
+        self._settings = settings
+        self._readiness = readiness
         self._id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._name = self._id.encode()
         self._server = server
@@ -82,6 +92,7 @@ class Life:
         await self._feed.start()
         await self._membership.enter()
         self._server.on_news = self._membership.notify
+        self._readiness.has("starting", "redis")
         log.info("node_entered", node=self._id)
         waits: set[asyncio.Future[Any]] = {
             self._feed.failed,
@@ -91,6 +102,8 @@ class Life:
             asyncio.ensure_future(self._membership.beat(self._writer)),
             asyncio.ensure_future(stop.wait()),
         }
+        if self._settings.rebalance:
+            waits.add(asyncio.ensure_future(self._rebalance()))
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for ended in done:
@@ -106,6 +119,15 @@ class Life:
             for wait in waits:
                 if not wait.cancelled():
                     wait.exception()
+
+    async def _rebalance(self) -> None:
+        while True:
+            await asyncio.sleep(REBALANCE_S)
+            connections = await self._membership.connections_of_all()
+            surplus = surplus_to_close(self._server.members.connections, connections)
+            if surplus:
+                log.info("rebalancing", closing=surplus, connections=self._server.members.connections)
+                self._server.close_some(surplus)
 
     def _on_batch(self, frame: Frame, messages: Messages) -> None:
         if self._name in frame.gone:

@@ -6,12 +6,14 @@ its registration is wrong.
 
 import asyncio
 import contextlib
+import random
 import socket
 from collections.abc import Callable
 from typing import cast
 
 import structlog
 
+from contract import proxy_protocol
 from contract.events import is_user_id
 from contract.settings import Settings
 from fanout.members import Members
@@ -42,11 +44,23 @@ class ClientServer:
         log.warning("slow_client_closed", peer=client.peer, reason=reason, unsent_bytes=unsent)
         client.abort()
 
-    async def wait_until_empty(self, seconds: float) -> None:
-        """Wait until every client is gone, or the time is over."""
+    async def drain(self, seconds: float, patience_s: float) -> None:
+        """End all connections, spread over `seconds`; returns when they are gone, or `patience_s` after that."""
+        loop = asyncio.get_running_loop()
+        began, total = loop.time(), len(self.clients)
         self.empty.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.empty.wait(), seconds)
+        for count, client in enumerate(list(self.clients), 1):
+            client.close()
+            await asyncio.sleep(max(0.0, began + seconds * count / total - loop.time()))
+        if self.clients:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.empty.wait(), patience_s)
+
+    def close_some(self, count: int) -> None:
+        """End a few connections that are up to date, so that they come back to another node."""
+        served = [client for client in self.clients if client.user_id and not client.unsent_bytes()]
+        for client in random.sample(served, min(count, len(served))):
+            client.close()
 
     def begin_anew(self) -> None:
         """Close every registered client: what they are owed can no longer be kept apart from a hole."""
@@ -68,6 +82,7 @@ class Client(asyncio.Protocol):
         self._server = server
         self._members: Members | None = None
         self._line = b""
+        self._proxy_line: bytes | None = b"" if server.settings.proxy_protocol else None
         self._transport: asyncio.Transport
         self._deadline: asyncio.TimerHandle
 
@@ -86,6 +101,8 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.user_id or self._transport.is_closing():
             return  # later input is ignored
+        if self._proxy_line is not None:
+            data = self._without_proxy_line(data)
         self._line += data[: REGISTRATION_BYTES + 1]
         line, end, _ = self._line.partition(b"\n")
         if len(line) >= REGISTRATION_BYTES:
@@ -113,6 +130,19 @@ class Client(asyncio.Protocol):
 
     # Registration
 
+    def _without_proxy_line(self, data: bytes) -> bytes:
+        self._proxy_line = (self._proxy_line or b"") + data
+        try:
+            found = proxy_protocol.split(self._proxy_line)
+        except proxy_protocol.NotProxiedError:
+            self._refuse("this port takes connections from its load balancer only")
+            return b""
+        if found is None:
+            return b""
+        self.peer, rest = found
+        self._proxy_line = None
+        return rest
+
     def _register(self, user_id: bytes) -> None:
         if not is_user_id(user_id):
             self._refuse("a user id is 1 to 20 digits without a leading zero")
@@ -121,6 +151,7 @@ class Client(asyncio.Protocol):
         self.user_id, self._line = user_id, b""
         self._members = self._server.members
         self._members.add(user_id, self)
+        log.debug("client_registered", peer=self.peer, user=user_id.decode())
         self._server.on_news()
 
     def _refuse(self, reason: str) -> None:

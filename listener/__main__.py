@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from contract.errors import ParadeError
+from contract.readiness import Readiness
 from contract.service import run
 from contract.settings import Settings
 from listener.server import Source, Sources
@@ -12,9 +13,9 @@ from listener.server import Source, Sources
 log = structlog.get_logger()
 
 
-async def main(settings: Settings, stop: asyncio.Event) -> None:
+async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:
     """Serve sources until told to stop."""
-    sources = Sources(settings)
+    sources = Sources(settings, readiness)
     try:
         server = await asyncio.get_running_loop().create_server(
             lambda: Source(sources), settings.host, settings.event_port, reuse_port=True, backlog=1024
@@ -25,11 +26,14 @@ async def main(settings: Settings, stop: asyncio.Event) -> None:
     log.info("listening", host=settings.host, port=server.sockets[0].getsockname()[1])
     await stop.wait()
 
-    # 1. No new sources, no new bytes; 2. everything read is handed to Redis, within the deadline.
+    # 1. No new sources; 2. what the connected ones have sent is read; 3. no new bytes; 4. everything read is
+    # handed to Redis, within the deadline.
+    readiness.lacks("stopping", "the listener stops")
     server.close()
+    await sources.read_to_a_pause(settings.shutdown_s / 2)
     sources.close()
     sources.appender.drain()
-    await asyncio.wait([appending], timeout=settings.shutdown_s)
+    await asyncio.wait([appending], timeout=settings.shutdown_s / 2)
     if not appending.done():
         log.error("events_not_handed_over", bytes=sources.intake.held_bytes)
         appending.cancel()

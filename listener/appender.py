@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from contract.errors import RedisUnavailableError
+from contract.readiness import Readiness
 from contract.redis_link import RedisLink, Script, connect
 from contract.service import Backoff
 from contract.settings import Settings
@@ -27,8 +28,10 @@ log = structlog.get_logger()
 class Appender:
     """Moves bytes from the intake to Redis until `drain` says that no more will come."""
 
-    def __init__(self, settings: Settings, intake: Intake) -> None:
+    def __init__(self, settings: Settings, intake: Intake, readiness: Readiness) -> None:
         self._settings = settings
+        self._readiness = readiness
+        readiness.facts = self.position
         self._keys = settings.keys
         self._intake = intake
         self._wake = asyncio.Event()
@@ -63,14 +66,25 @@ class Appender:
                     log.info("redis_back", away_s=round(loop.time() - lost_at, 1))
                     lost_at = None
                 backoff.reset()
+                self._readiness.has("starting", "redis")
                 await self._append_all(link)
                 return
             except RedisUnavailableError as problem:
                 self.close()
+                self._readiness.lacks("redis", str(problem))
                 if lost_at is None:
                     lost_at = loop.time()
                     log.warning("redis_away", reason=str(problem), held_bytes=self._intake.held_bytes)
                 await asyncio.sleep(backoff.next_s())
+
+    async def position(self) -> dict[str, object]:
+        """Where the deployment stands, for a source that wants to go on after a break."""
+        if self._link is None:
+            return {}
+        number, backlog = await self._link.call("HMGET", self._keys.state, "next", "backlog")
+        waiting = await self._link.call("ZCARD", self._keys.waiting)
+        first = self._settings.first_sequence
+        return {"next": int(number or first), "backlog": int(backlog or 0), "waiting": waiting}
 
     def close(self) -> None:
         """Drop the connection."""

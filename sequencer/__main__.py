@@ -3,18 +3,19 @@
 import asyncio
 import gc
 
+from contract.readiness import Readiness
 from contract.service import run
 from contract.settings import Settings
 from sequencer.leader import Leader
 
 
-async def main(settings: Settings, stop: asyncio.Event) -> None:
+async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:
     """Sequence, or stand by, until told to stop."""
     # A batch makes thousands of tuples and no cycles: at the default threshold of 700 the collector
     # goes through them again and again (5 to 20 % of the CPU).
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
-    await Leader(settings).run(stop)
+    await Leader(settings, readiness).run(stop)
 
 
 if __name__ == "__main__":

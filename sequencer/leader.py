@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from contract.errors import RedisUnavailableError
+from contract.readiness import Readiness
 from contract.redis_link import RedisLink, connect
 from contract.service import Backoff, stopped_within
 from contract.settings import Settings
@@ -34,8 +35,9 @@ log = structlog.get_logger()
 class Leader:
     """One sequencer process: stands by until the lease is free, then sequences until it loses it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, readiness: Readiness) -> None:
         self._settings = settings
+        self._readiness = readiness
         self.token = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -55,6 +57,7 @@ class Leader:
             except LeaseLostError as problem:
                 log.warning("lease_lost", reason=str(problem))
             except RedisUnavailableError as problem:
+                self._readiness.lacks("redis", str(problem))
                 if lost_at is None:
                     lost_at = loop.time()
                     log.warning("redis_away", reason=str(problem))
@@ -68,12 +71,14 @@ class Leader:
         await store.prepare()
         if not await store.acquire():
             log.info("standing_by")
+            self._readiness.has("starting", "redis")
             while not await store.acquire():
                 if await stopped_within(stop, STANDBY_POLL_S):
                     return
         term = Term(store, reads, self._settings)
         await term.begin()
         backoff.reset()
+        self._readiness.has("starting", "redis")
         await term.run(stop)
 
 

@@ -34,12 +34,6 @@ class Oracle:
         self.followers: dict[int, set[int]] = {}
         self._keep = keep
 
-    def seed(self, followings: dict[int, Iterable[int]]) -> None:
-        """The graph that is there already: client → authors it follows."""
-        for client, authors in followings.items():
-            for author in authors:
-                self.followers.setdefault(author, set()).add(client)
-
     def feed(self, block: Block) -> None:
         """Take the next block into account."""
         concerns: dict[int, list[int]] = {client: [] for client in self.expected}

@@ -1,8 +1,7 @@
 """One simulation: prepare, connect, wait until every client is served, send, receive, judge."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -23,7 +22,7 @@ FULL_LIMIT_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A simulation. `first` is the next sequence number of the deployment, `followings` its graph."""
+    """A simulation of `work`, as one source and the first `clients` of its users."""
 
     work: Workload
     clients: int
@@ -34,7 +33,6 @@ class Plan:
     rate: float | None = None
     full: bool = False
     log_interval: int = 0
-    followings: dict[int, Iterable[int]] = field(default_factory=dict)
 
 
 class Simulation:
@@ -56,7 +54,7 @@ class Simulation:
     def run(self) -> Report:
         """The verdict. ParadeError when the system can't be reached or does not serve the clients."""
         plan = self._plan
-        clients = Clients((plan.host, plan.client_port), list(range(1, plan.clients + 1)), plan.timeout_s)
+        clients = Clients((plan.host, plan.client_port), list(self._users()), plan.timeout_s)
         source: Source | None = None
         try:
             with self._progress:
@@ -68,6 +66,10 @@ class Simulation:
             clients.close()
             if source is not None:
                 source.close()
+
+    def _users(self) -> range:
+        first = self._plan.work.first_user
+        return range(first, first + self._plan.clients)
 
     def _connect(self, clients: Clients) -> None:
         task = self._progress.add_task("connecting", total=self._plan.clients)
@@ -129,7 +131,7 @@ class Simulation:
 
     def _measure(self, source: Source, clients: Clients, first: int) -> Report:
         plan = self._plan
-        work = Workload(plan.work.events, plan.work.users, plan.work.seed, plan.work.max_batch, plan.work.mix, first)
+        work = replace(plan.work, first=first)
         began = time.monotonic()
         oracle, arrival = self._prepare(work)
         prepared = time.monotonic()
@@ -163,8 +165,7 @@ class Simulation:
 
     def _prepare(self, work: Workload) -> tuple[Oracle, list[tuple[bytes, list[int]]]]:
         task = self._progress.add_task("preparing events", total=work.events)
-        oracle = Oracle(range(1, self._plan.clients + 1), keep=self._plan.full)
-        oracle.seed(self._plan.followings)
+        oracle = Oracle(self._users(), keep=self._plan.full)
         arrival = []
         for block in blocks(work):
             oracle.feed(block)

@@ -13,7 +13,10 @@ BLOCK = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What to generate. `first` is the first sequence number; `mix` weighs the kinds F, U, B, P, S."""
+    """What to generate. `first` is the first sequence number; `mix` weighs the kinds F, U, B, P, S.
+
+    User ids begin at `first_user`.
+    """
 
     events: int
     users: int
@@ -21,6 +24,7 @@ class Workload:
     max_batch: int = 100
     mix: tuple[float, ...] = (1, 1, 1, 1, 1)
     first: int = 1
+    first_user: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,9 @@ def blocks(work: Workload) -> Iterator[Block]:
 def _block(rng: random.Random, work: Workload, first: int, count: int) -> Block:
     kinds = rng.choices(KINDS, work.mix, k=count)
     # A float times a count is three times as fast as randrange, and as even as this needs.
-    uniform, users = rng.random, work.users
-    origins = [int(uniform() * users) + 1 for _ in range(count)]
-    targets = [int(uniform() * users) + 1 for _ in range(count)]
+    uniform, users, base = rng.random, work.users, work.first_user
+    origins = [int(uniform() * users) + base for _ in range(count)]
+    targets = [int(uniform() * users) + base for _ in range(count)]
     lines = [
         f"{number}|B\n"
         if kind == "B"

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write the figures")
     options = parser.parse_args()
     limit = raise_file_limit()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     results = []
     for case in CASES:
         if options.only not in case.name:

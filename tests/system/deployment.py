@@ -40,7 +40,7 @@ class Deployment:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._log_file = log.open("ab")
         given = {"redis_url": url, "namespace": namespace, "event_port": self.event_port}
-        given |= {"client_port": self.client_port} | settings
+        given |= {"client_port": self.client_port, "drain_s": 0.1} | settings
         self._environment = {environment_name(name): str(value) for name, value in given.items()}
 
     def __enter__(self) -> Self:

@@ -62,9 +62,6 @@ def test_arrival_is_a_shuffle_within_the_pieces() -> None:
         assert sorted(arrived[start : start + 20]) == sorted(block.lines[start : start + 20])
 
 
-def test_a_graph_that_is_there_already_counts() -> None:
-    oracle = Oracle([1], keep=True)
-    oracle.seed({1: [5]})
-    for block in blocks(Workload(100, 5, 3, mix=(0, 0, 0, 0, 1))):
-        oracle.feed(block)
-        assert oracle.expected[1].lines == block.origins.count(5)
+def test_user_ids_begin_where_they_are_told() -> None:
+    (block,) = blocks(Workload(500, 7, 3, first_user=1000))
+    assert set(block.origins) | set(block.targets) == set(range(1000, 1007))

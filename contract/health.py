@@ -1,0 +1,47 @@
+"""HTTP health of a service: `/livez` says that it runs, `/readyz` whether it can do its work, and why not.
+
+A load balancer asks `/readyz` and gives a node that is not ready no new connections.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from contract.errors import ParadeError, RedisUnavailableError
+from contract.readiness import Readiness
+from contract.settings import Settings
+
+ANSWER_S = 2.0
+
+
+@asynccontextmanager
+async def served(settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
+    """Serve health on `health_port` for as long as the context lasts."""
+
+    async def readyz(_: web.Request) -> web.Response:
+        facts: dict[str, object] = {}
+        try:
+            facts = await asyncio.wait_for(readiness.facts(), ANSWER_S)
+        except (RedisUnavailableError, TimeoutError):
+            readiness.lacks("redis", "Redis does not answer")
+        body = {"ready": readiness.ready, "reasons": [*readiness.reasons.values()], **facts}
+        return web.json_response(body, status=200 if readiness.ready else 503)
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.json_response({"alive": True})
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz)])
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.health_port, shutdown_timeout=0.5).start()
+    except OSError as problem:
+        await runner.cleanup()
+        raise ParadeError(f"can't listen on {settings.host}:{settings.health_port}: {problem}") from None
+    try:
+        yield
+    finally:
+        await runner.cleanup()

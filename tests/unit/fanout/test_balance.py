@@ -1,0 +1,30 @@
+"""Giving up connections settles near the average and then stops."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanout.balance import CLEARLY, SLACK, surplus_to_close
+
+
+def test_only_clearly_more_than_the_average_gives_any_up() -> None:
+    assert surplus_to_close(100, [100, 100]) == 0
+    assert surplus_to_close(120, [120, 80]) == 0
+    assert surplus_to_close(300, [300, 0, 0]) == 20
+    assert surplus_to_close(0, [0, 300]) == 0
+    assert surplus_to_close(9, [9]) == surplus_to_close(0, []) == 0
+
+
+@given(st.integers(0, 20_000), st.integers(2, 8))
+def test_it_settles(connections: int, nodes: int) -> None:
+    counts = [connections] + [0] * (nodes - 1)
+    for _ in range(2000):
+        closing = [surplus_to_close(own, counts) for own in counts]
+        for index, count in enumerate(closing):
+            counts[index] -= count
+            for _ in range(count):
+                counts[counts.index(min(counts))] += 1
+        if not any(closing):
+            break
+    assert not any(closing)
+    assert max(counts) <= connections / nodes * CLEARLY + SLACK
+    assert sum(counts) == connections
