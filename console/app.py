@@ -185,9 +185,7 @@ def simulate(
     start = first or _next_number(settings, listener_health)
     first_user = (start - 1) * FRESH_USERS + 1
     plan = Plan(
-        work=Workload(
-            events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user=(start - 1) * FRESH_USERS + 1
-        ),
+        work=Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user),
         clients=clients,
         host=settings.host,
         event_port=settings.event_port,
