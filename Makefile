@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install demo test check format bench lock clean
+.PHONY: help install demo test test-compose check format bench lock clean
+COMPOSE_TESTS = $(BIN)/python -m pytest tests/compose $(ARGS)
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -15,6 +16,11 @@ demo: install ## run the whole system on a million events and check every byte
 
 test: .venv/installed-dev ## all tests (redis-server and redis-cli are used where they are installed)
 	$(BIN)/python -m pytest $(ARGS)
+
+test-compose: .venv/installed-dev ## the compose file on a real engine; ENGINE=script starts one where there is none
+	@if docker info >/dev/null 2>&1; then $(COMPOSE_TESTS); \
+	elif [ -n "$(ENGINE)" ]; then $(ENGINE) start; $(COMPOSE_TESTS); status=$$?; $(ENGINE) stop; exit $$status; \
+	else echo "no Docker engine answers: start one, or name a script that does: ENGINE=…" >&2; exit 1; fi
 
 check: .venv/installed-dev ## linters and types
 	$(BIN)/ruff check .

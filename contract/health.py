@@ -22,12 +22,13 @@ async def served(settings: Settings, readiness: Readiness) -> AsyncIterator[None
 
     async def readyz(_: web.Request) -> web.Response:
         facts: dict[str, object] = {}
+        reasons = [*readiness.reasons.values()]
         try:
             facts = await asyncio.wait_for(readiness.facts(), ANSWER_S)
         except (RedisUnavailableError, TimeoutError):
-            readiness.lacks("redis", "Redis does not answer")
-        body = {"ready": readiness.ready, "reasons": [*readiness.reasons.values()], **facts}
-        return web.json_response(body, status=200 if readiness.ready else 503)
+            reasons.append("Redis does not answer")
+        body = {"ready": not reasons, "reasons": reasons, **facts}
+        return web.json_response(body, status=503 if reasons else 200)
 
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"alive": True})

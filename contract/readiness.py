@@ -24,7 +24,3 @@ class Readiness:
         """What was missing is there again."""
         for name in names:
             self.reasons.pop(name, None)
-
-    @property
-    def ready(self) -> bool:
-        return not self.reasons

@@ -96,11 +96,12 @@ class Appender:
         name = f"{self._settings.namespace}-listener"
         link = await connect(self._settings.redis_url, self._settings.redis_timeout_s, name)
         self._link = link
+        link.closed.add_done_callback(lambda _: self._wake.set())
         await link.call("SCRIPT", "LOAD", APPEND.text)
         return link
 
     async def _append_all(self, link: RedisLink) -> None:
-        while True:
+        while not link.closed.done():
             # An entry is forgotten only when Redis has confirmed it.
             self._entry = self._entry or self._intake.take(self._settings.entry_bytes)
             if self._entry:
@@ -112,6 +113,7 @@ class Appender:
             else:
                 self._wake.clear()
                 await self._wake.wait()
+        raise RedisUnavailableError("lost the connection to Redis")
 
     async def _append(self, link: RedisLink) -> None:
         keys = self._keys

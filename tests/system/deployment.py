@@ -57,11 +57,12 @@ class Deployment:
         if kind is not None:
             print(self.log.read_text()[-5000:])
 
-    def start(self, service: str) -> subprocess.Popen[bytes]:
-        """Start one service process."""
+    def start(self, service: str, **settings: object) -> subprocess.Popen[bytes]:
+        """Start one service process, with settings of its own if need be."""
+        own = {environment_name(name): str(value) for name, value in settings.items()}
         process = subprocess.Popen(
             [sys.executable, "-m", service],
-            env=os.environ | self._environment,
+            env=os.environ | self._environment | own,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stderr=self._log_file,

@@ -22,7 +22,7 @@ class Peer:
         self.user = user
         self.socket = socket.create_connection((LOOPBACK, port), PATIENCE_S)
         self.received = b""
-        self.closed = False
+        self.closed = self.reset = False
         if user is not None:
             self.send(b"%d\r\n" % user)
 
@@ -35,6 +35,7 @@ class Peer:
             data = self.socket.recv(1 << 20)
         except ConnectionError:
             data = b""
+            self.reset = True
         self.received += data
         self.closed = not data
 
@@ -116,6 +117,25 @@ class Audience:
 def has_heard(peer: Peer, ending: bytes) -> bool:
     """Whether what the peer has received ends so."""
     return peer.received.endswith(ending)
+
+
+def last_number(received: bytes) -> int:
+    """The sequence number of the last whole line; 0 when there is none."""
+    line = received[: received.rfind(b"\n") + 1].rstrip(b"\n").rpartition(b"\n")[2]
+    return int(line.split(b"|")[0]) if line else 0
+
+
+def assert_unbroken(whole: bytes, peer: Peer, seen_before: int, to_the_end: bool) -> None:
+    """What the peer received is one unbroken run of `whole`, begun at a line after its registration."""
+    if not peer.received:
+        assert not to_the_end, f"user {peer.user} heard nothing"
+        return
+    at = whole.find(peer.received)
+    assert at == 0 or whole[at - 1 : at] == b"\n", f"user {peer.user} has a hole, a duplicate or a wrong line"
+    if b"|" in peer.received:
+        assert int(peer.received.split(b"|", 1)[0]) > seen_before
+    if to_the_end:
+        assert at + len(peer.received) == len(whole), f"user {peer.user} did not hear the end"
 
 
 def source(port: int, data: bytes) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simulator.workload import Workload
 from tests.system.deployment import running, wait_until
-from tests.system.peers import Audience, Peer, generated, has_heard, peers, slowly, source
+from tests.system.peers import Audience, Peer, assert_unbroken, generated, has_heard, last_number, peers, slowly, source
 
 
 def test_the_table_of_the_challenge(server_url: str, namespace: str, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) 
         sending = slowly(system.event_port, arrival, 6.0)
         seen_before: dict[Peer, int] = {}
         while sending.is_alive():
-            seen = _last_number(witness.received)
+            seen = last_number(witness.received)
             peer = audience.add(Peer(system.client_port, rng.choice(users)))
             seen_before[peer] = seen
             if rng.random() < 0.7:
@@ -82,7 +82,7 @@ def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) 
         for peer in audience.all[1:]:
             assert peer.user is not None
             whole = oracle.expected[peer.user].bytes + b"150001|B\n"
-            _assert_a_run_of(whole, peer, seen_before[peer], peer in staying)
+            assert_unbroken(whole, peer, seen_before[peer], peer in staying)
             heard += bool(peer.received)
         assert len(staying) > 20
         assert heard > 100
@@ -109,23 +109,6 @@ def test_a_burst_larger_than_every_buffer(valkey_url: str, namespace: str, tmp_p
             wait_until(partial(has_heard, client, expected[-20:]), "everything has arrived")
             assert client.received == expected
     assert 0 < most_backlog <= 16384 + 4096
-
-
-def _assert_a_run_of(whole: bytes, peer: Peer, seen_before: int, to_the_end: bool) -> None:
-    """What the peer received is one unbroken run of `whole`, begun at a line after its registration."""
-    if not peer.received:
-        assert not to_the_end
-        return
-    at = whole.find(peer.received)
-    assert at == 0 or whole[at - 1 : at] == b"\n", f"user {peer.user} has a hole, a duplicate or a wrong line"
-    assert int(peer.received.split(b"|", 1)[0]) > seen_before or b"|" not in peer.received
-    if to_the_end:
-        assert at + len(peer.received) == len(whole)
-
-
-def _last_number(received: bytes) -> int:
-    line = received[: received.rfind(b"\n")].rpartition(b"\n")[2]
-    return int(line.split(b"|")[0]) if line else 0
 
 
 def _connections(reports: list[str]) -> int:

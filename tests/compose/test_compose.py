@@ -1,0 +1,203 @@
+"""The compose file, used as it is meant to be used: scaled, drained, killed and restarted while events stream."""
+
+import random
+import re
+import subprocess
+import time
+from collections.abc import Callable
+
+from simulator.oracle import Oracle
+from simulator.workload import Workload
+from tests.compose.stack import Stack
+from tests.system.deployment import wait_until
+from tests.system.peers import Audience, Peer, assert_unbroken, generated, last_number, slowly, source
+
+USERS = 40
+
+
+class Stream:
+    """Events for users of its own, beginning at the stack's next number, and the peers that listen."""
+
+    def __init__(self, stack: Stack, audience: Audience, events: int) -> None:
+        self.stack, self.audience = stack, audience
+        self.first = stack.state("next") or 1
+        self.last = self.first + events
+        self.users = range(self.first * 1000, self.first * 1000 + USERS)
+        work = Workload(events, USERS, seed=self.first, first=self.first, first_user=self.users[0])
+        self.oracle: Oracle
+        self.oracle, self.arrival = generated(work, self.users)
+        self.end = b"%d|B\n" % self.last
+        self.seen_before: dict[Peer, int] = {}
+        self.witness = self.join(self.users[0])
+
+    def join(self, user: int) -> Peer:
+        """A user connects."""
+        seen = last_number(self.audience.all[0].received) if self.audience.all else 0
+        peer = self.audience.add(Peer(self.stack.client_port, user))
+        self.seen_before[peer] = seen
+        return peer
+
+    def send(self, seconds: float, meanwhile: Callable[[], None]) -> None:
+        """Send everything, do something in the meantime, then one last broadcast."""
+        sending = slowly(self.stack.event_port, self.arrival, seconds)
+        meanwhile()
+        sending.join()
+        wait_until(lambda: self.stack.state("released") >= self.last - 1, "all events are released", 60)
+        source(self.stack.event_port, self.end)
+        wait_until(lambda: self.stack.state("released") >= self.last, "the last event is released", 60)
+
+    def wait_for_the_end(self) -> None:
+        """Every peer that is still connected has heard the last broadcast."""
+        wait_until(lambda: all(peer.received.endswith(self.end) for peer in self.connected()), "the end is heard", 60)
+
+    def connected(self) -> list[Peer]:
+        return [peer for peer in self.audience.all if not peer.closed]
+
+    def check(self) -> None:
+        """Each connection holds one unbroken run of what the oracle says, to the end if it is still open."""
+        for peer, seen in self.seen_before.items():
+            assert peer.user is not None
+            whole = self.oracle.expected[peer.user].bytes + self.end
+            assert_unbroken(whole, peer, seen, to_the_end=not peer.closed)
+
+    def check_graph(self) -> None:
+        """The sets in Redis are the oracle's graph."""
+        user = self.users[1]
+        followers = self.stack.redis("SMEMBERS", f"{{parade}}:followers:{user}").split()
+        assert {int(name) for name in followers} == self.oracle.followers.get(user, set())
+
+
+def test_one_node_passes_the_simulation(stack: Stack) -> None:
+    for _ in range(2):  # the second one goes on where the first one ended
+        output = stack.compose("run", "--rm", "simulator", "--events", "50000")
+        assert output.startswith("passed"), output
+
+
+def test_scaling_up_while_events_stream_and_clients_join(stack: Stack) -> None:
+    rng = random.Random(3)
+    with Audience() as audience:
+        stream = Stream(stack, audience, 300_000)
+        wait_until(lambda: stack.online() == 1, "the witness is online")
+
+        def scale_up() -> None:
+            stack.up(fanout=3)
+            stack.wait_until_healthy("fanout", 3)
+            for _ in range(150):
+                stream.join(rng.choice(stream.users))
+                time.sleep(0.02)
+
+        stream.send(12.0, scale_up)
+        stream.wait_for_the_end()
+        stream.check()
+        assert stream.witness.received == stream.oracle.expected[stream.users[0]].bytes + stream.end
+        assert len(stream.connected()) == 151
+        assert len(stack.connections()) == 3
+        assert min(stack.connections()) > 30
+
+
+def test_scaling_down_drains(stack: Stack) -> None:
+    with Audience() as audience:
+        stream = Stream(stack, audience, 100_000)
+        for user in stream.users:
+            stream.join(user)
+        wait_until(lambda: sum(stack.connections()) == USERS + 1, "all registered")
+        time.sleep(1)
+        stream.send(8.0, lambda: stack.up(fanout=1))
+        stream.wait_for_the_end()
+        stream.check()
+        closed = [peer for peer in audience.all if peer.closed]
+        assert 5 < len(closed) < USERS
+        assert not any(peer.reset for peer in closed)
+        assert all(peer.received.endswith(b"\n") for peer in closed if peer.received)
+        wait_until(lambda: len(stack.connections()) == 1, "the drained nodes are gone")
+        assert "{parade}:online" in stack.redis("--scan", "--pattern", "{parade}:online:*")
+
+
+def test_a_killed_sequencer_and_its_standby(stack: Stack) -> None:
+    stack.up(sequencer=2)
+    stack.wait_until_healthy("sequencer", 2)
+    with Audience() as audience:
+        stream = Stream(stack, audience, 60_000)
+        wait_until(lambda: stack.online() == 1, "the witness is online")
+        before = stack.leader()
+        stream.send(5.0, lambda: stack.kill(before))
+        stream.wait_for_the_end()
+        assert stream.witness.received == stream.oracle.expected[stream.users[0]].bytes + stream.end
+        assert stack.leader() != before
+        stream.check_graph()
+
+
+def test_a_listener_killed_between_two_sources(stack: Stack) -> None:
+    stack.up(listener=2, sequencer=1)
+    stack.wait_until_healthy("listener", 2)
+    with Audience() as audience:
+        stream = Stream(stack, audience, 40_000)
+        wait_until(lambda: stack.online() == 1, "the witness is online")
+        half = stream.arrival.index(b"\n", len(stream.arrival) // 2) + 1
+        lines = stream.arrival[:half].count(b"\n")
+        received = stack.state("received")
+        source(stack.event_port, stream.arrival[:half])
+        wait_until(lambda: stack.state("received") == received + lines, "the first source's events are there")
+        stack.kill(stack.containers("listener")[0])
+        time.sleep(1)  # the balancer asks twice a second
+        stream.arrival = stream.arrival[half:]
+        stream.send(1.0, lambda: None)
+        stream.wait_for_the_end()
+        assert stream.witness.received == stream.oracle.expected[stream.users[0]].bytes + stream.end
+
+
+def test_redis_restarts_in_the_middle(stack: Stack) -> None:
+    with Audience() as audience:
+        stream = Stream(stack, audience, 60_000)
+        for user in stream.users:
+            stream.join(user)
+        wait_until(lambda: stack.online() == USERS, "all online")
+        duplicates = stack.state("duplicate") + stack.state("late")
+        stream.send(6.0, lambda: stack.restart("redis"))
+        stream.check()
+        stream.check_graph()
+        assert stack.state("next") == stream.last + 1
+        # A chunk whose answer was lost is sent again and dropped; that is at most one entry.
+        assert stack.state("duplicate") + stack.state("late") - duplicates < 10_000
+        wait_until(lambda: stack.healthy("fanout", 1), "the node is ready again", 60)
+    output = stack.compose("run", "--rm", "simulator", "--events", "20000")
+    assert output.startswith("passed"), output
+
+
+def test_down_and_up_again_keeps_graph_and_position(stack: Stack) -> None:
+    number = stack.state("next")
+    fan, author = 10**18 + 1, 10**18 + 2  # nobody of the simulations
+    source(stack.event_port, b"%d|F|%d|%d\n%d|B\n" % (number, fan, author, number + 2))
+    wait_until(lambda: stack.state("next") == number + 1, "released")
+    wait_until(lambda: stack.redis("ZCARD", "{parade}:waiting") == "1", "one waits")
+    stack.compose("down", "-t", "10")
+    stack.up(listener=1)
+    stack.wait_until_healthy("balancer", 1)
+    assert stack.redis("SMEMBERS", f"{{parade}}:followers:{author}") == str(fan)
+    assert stack.state("next") == number + 1
+    with Audience() as audience:
+        peer = audience.add(Peer(stack.client_port, fan))
+        wait_until(lambda: stack.online() == 1, "online")
+        source(stack.event_port, b"%d|S|%d\n" % (number + 1, author))
+        expected = b"%d|S|%d\n%d|B\n" % (number + 1, author, number + 2)
+        wait_until(lambda: peer.received == expected, "the follower hears it, and what had waited")
+
+
+def test_nothing_but_the_two_ports_is_published_and_nobody_is_root(stack: Stack) -> None:
+    for service in ("redis", "listener", "sequencer", "fanout", "balancer"):
+        for container in stack.containers(service):
+            ports = subprocess.run(["docker", "port", container], capture_output=True, text=True, check=True).stdout
+            published = sorted(line.rpartition(" ")[2] for line in ports.splitlines())
+            wanted = [f"127.0.0.1:{port}" for port in sorted((stack.event_port, stack.client_port))]
+            assert published == (sorted(wanted) if service == "balancer" else [])
+    for service in ("listener", "sequencer", "fanout"):
+        assert stack.compose("exec", "-T", service, "id", "-u").strip() == "10001"
+
+
+def test_the_clients_address_reaches_the_logs(stack: Stack) -> None:
+    source(stack.event_port, b"")
+    wait_until(lambda: "source_connected" in stack.compose("logs", "--no-color", "listener"), "it is logged")
+    peers = re.findall(r'"peer": "([0-9.]+):[0-9]+"', stack.compose("logs", "--no-color", "listener"))
+    balancer = stack.compose("exec", "-T", "balancer", "hostname", "-i").split()
+    assert peers
+    assert not set(peers) & set(balancer)

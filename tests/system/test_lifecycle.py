@@ -1,0 +1,146 @@
+"""Health, drain, rebalancing, and connections that come through a load balancer."""
+
+import http.client
+import json
+import signal
+import socket
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.servers import free_port, system_server
+from tests.system.deployment import Deployment, running, wait_until
+from tests.system.peers import LOOPBACK, Audience, Peer, has_heard, peers, source
+
+
+def health(port: int, path: str = "/readyz") -> tuple[int, dict[str, object]]:
+    """Status and body of a health port's answer; status 0 when there is none."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except OSError:
+        return 0, {}
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("service", ["listener", "sequencer", "fanout"])
+def test_health_tells_the_truth_about_redis(service: str, redis_url: str, namespace: str, tmp_path: Path) -> None:
+    assert redis_url  # redis-server is there
+    port, health_port = free_port(), free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    options = ("--dir", str(tmp_path))
+    with Deployment(url, namespace, tmp_path / "log", health_port=health_port) as system:
+        system.start(service)
+        wait_until(lambda: health(health_port, "/livez") == (200, {"alive": True}), "the service lives")
+        status, body = health(health_port)
+        assert status == 503
+        assert body["ready"] is False
+        for _ in range(2):
+            with system_server(port, *options):
+                wait_until(lambda: health(health_port)[0] == 200, "the service is ready")
+                assert health(health_port)[1]["reasons"] == []
+            wait_until(lambda: health(health_port)[0] == 503, "the service is not ready")
+            assert "Redis" in str(health(health_port)[1]["reasons"])
+
+
+def test_the_listener_says_where_to_go_on(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", first_sequence=7) as system:
+        port = free_port()
+        system.start("listener", health_port=port)
+        wait_until(lambda: health(port)[0] == 200, "ready")
+        source(system.event_port, b"7|B\n9|B\n")
+        facts = {"next": 8, "backlog": 0, "waiting": 1}
+        wait_until(lambda: facts.items() <= health(port)[1].items(), "the position is known")
+
+
+def test_a_draining_node_serves_its_clients_to_the_last(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    port = free_port()
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=0) as system, Audience() as audience:
+        node = system.start("fanout", drain_s=2, health_port=port)
+        wait_until(lambda: health(port)[0] == 200, "ready")
+        clients = [audience.add(Peer(system.client_port, user)) for user in range(1, 21)]
+        wait_until(lambda: len(system.online()) == 20, "all online")
+        node.send_signal(signal.SIGTERM)
+        wait_until(lambda: health(port) == (503, {"ready": False, "reasons": ["the node drains"]}), "not ready")
+        with pytest.raises(ConnectionError):
+            Peer(system.client_port, 99)
+        sent = b""
+        closing_times = set()
+        for number in range(1, 1000):
+            line = b"%d|B\n" % number
+            source(system.event_port, line)
+            sent += line
+            time.sleep(0.05)
+            closed = sum(client.closed for client in clients)
+            closing_times.add(closed)
+            if closed == 20:
+                break
+        assert len(closing_times) > 10, "the ends are spread"
+        assert node.wait(5) == 0
+        for client in clients:
+            assert not client.reset
+            assert sent.startswith(client.received)
+            assert client.received.endswith(b"\n") or not client.received
+        wait_until(lambda: system.online() == set() and system.redis.hlen(system.keys.nodes) == 0, "nobody is left")
+
+
+def test_a_fuller_node_gives_some_up(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=0, rebalance=True) as system, Audience() as audience:
+        system.start("fanout")
+        wait_until(lambda: system.redis.hlen(system.keys.nodes) == 1, "a node")
+        first = [audience.add(Peer(system.client_port, user)) for user in range(1, 61)]
+        wait_until(lambda: len(system.online()) == 60, "all online")
+        port = free_port()
+        system.start("fanout", client_port=port)
+        wait_until(lambda: system.redis.hlen(system.keys.nodes) == 2, "a second node")
+        moved: set[Peer] = set()
+
+        def settled() -> bool:
+            for peer in first:
+                if peer.closed and peer not in moved:
+                    moved.add(peer)
+                    assert peer.user is not None
+                    audience.add(Peer(port, peer.user))  # what a balancer would do
+            return len(moved) >= 14  # 46 and 14: no longer clearly more than the average of 30
+
+        wait_until(settled, "connections move to the emptier node")
+        wait_until(lambda: len(system.online()) == 60, "all online again")
+        time.sleep(2.5)
+        assert settled()
+        assert len(moved) == 14
+        assert not any(peer.reset for peer in moved)
+
+
+def test_connections_through_a_balancer(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    line = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 9099\r\n"
+    with (
+        running(valkey_url, namespace, tmp_path / "log", fanouts=1, proxy_protocol=True, log_level="debug") as system,
+        Audience() as audience,
+    ):
+        client = audience.add(Peer(system.client_port))
+        for byte in line + b"5\n":
+            client.send(bytes([byte]))
+        wait_until(lambda: system.online() == {"5"}, "online")
+        source(system.event_port, line + b"1|B\n")
+        source(system.event_port, b"2|B\n")
+        source(system.event_port, line + b"2|P|1|5\n")
+        wait_until(partial(has_heard, client, b"1|B\n2|P|1|5\n"), "events of balanced sources only")
+        assert '"peer": "192.0.2.7:56324", "user": "5"' in system.log.read_text()
+        with peers(system.client_port, [6]) as (stranger,):
+            assert stranger.wait_until_closed().startswith(b"ERROR ")
+
+
+def test_a_stopping_listener_reads_what_was_sent(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    lines = b"".join(b"%d|B\n" % number for number in range(1, 200_001))
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system:
+        with socket.create_connection((LOOPBACK, system.event_port)) as connection:
+            connection.sendall(lines)
+            (listener,) = system.of("listener")
+            listener.send_signal(signal.SIGTERM)
+            assert listener.wait(10) == 0
+        wait_until(lambda: system.state("next") == 200_001, "everything that was sent is released")
