@@ -160,7 +160,9 @@ async def _open(options: dict[str, Any], timeout_s: float) -> RedisLink:
     if options.get("connection_class") is UnixDomainSocketConnection:
         _, link = await loop.create_unix_connection(lambda: RedisLink(timeout_s), options["path"])
         return link
-    tls = ssl.create_default_context() if options.get("connection_class") is SSLConnection else None
+    tls = None
+    if options.get("connection_class") is SSLConnection:
+        tls = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
     host, port = options.get("host", "127.0.0.1"), options.get("port", 6379)
     _, link = await loop.create_connection(lambda: RedisLink(timeout_s), host, port, ssl=tls)
     return link

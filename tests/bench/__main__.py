@@ -9,13 +9,16 @@ import json
 import os
 import platform
 import resource
+import socket
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import redis
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +27,7 @@ from tests.servers import free_port
 
 PARADE = str(Path(sys.executable).with_name("parade"))
 STEP_S = 600
+IDLE = 15_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,12 @@ def main() -> None:
         console.print(f"{case.name} …", style="dim")
         runs = [run(case) for _ in range(options.runs)]
         results.append(summary(case, runs))
-    options.json.write_text(json.dumps({"machine": machine(), "cases": results}, indent=2) + "\n")
-    console.print(table(results))
+    idle = idle_connections(IDLE) if options.only in "idle" else None
+    options.json.write_text(json.dumps({"machine": machine(), "cases": results, "idle": idle}, indent=2) + "\n")
+    if results:
+        console.print(table(results))
+    if idle:
+        console.print(f"idle: {idle}", highlight=False)
     console.print(f"written to {options.json}; on {machine()}", highlight=False)
     if not all(result["passed"] for result in results):
         sys.exit("a client received something else than it should have")
@@ -89,6 +97,41 @@ def run(case: Case) -> dict[str, Any]:
     return report
 
 
+def idle_connections(count: int) -> dict[str, Any]:
+    """What `count` idle users on one node cost each process, in bytes a connection."""
+    event_port, client_port, redis_port = (str(free_port()) for _ in range(3))
+    ports = ["--event-port", event_port, "--client-port", client_port, "--redis-port", redis_port]
+    with subprocess.Popen(
+        [PARADE, "up", "--fanouts", "1", *ports], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as up:
+        connections = []
+        try:
+            assert up.stdout is not None
+            assert up.stdout.readline().startswith("ready")
+            before = {process["name"]: process["rss_kib"] for process in processes_of(up.pid)}
+            began = time.monotonic()
+            for user in range(1, count + 1):
+                connections.append(socket.create_connection(("127.0.0.1", int(client_port))))
+                connections[-1].sendall(b"%d\n" % user)
+            with redis.Redis(port=int(redis_port)) as store:
+                while _online(store) < count:
+                    time.sleep(0.05)
+            seconds = time.monotonic() - began
+            after = {process["name"]: process["rss_kib"] for process in processes_of(up.pid)}
+        finally:
+            for connection in connections:
+                connection.close()
+            up.terminate()
+            up.wait(20)
+    cost = {name: round((after[name] - before[name]) * 1024 / count) for name in ("fanout", "sequencer", "redis")}
+    return {"connections": count, "seconds_to_join": round(seconds, 1), "bytes_each": cost}
+
+
+def _online(store: "redis.Redis") -> int:
+    nodes: Any = store.hkeys("{parade}:nodes")
+    return sum(int(store.scard(b"{parade}:online:" + node)) for node in nodes)
+
+
 def processes_of(parent: int) -> list[dict[str, Any]]:
     """Name, CPU seconds and resident MiB of every process below `parent`."""
     listing = subprocess.run(
@@ -98,12 +141,14 @@ def processes_of(parent: int) -> list[dict[str, Any]]:
     family, found = {parent}, []
     for _ in range(3):  # the embedded server is a grandchild
         family |= {int(pid) for pid, ppid, *_ in rows if int(ppid) in family}
-    for pid, _, rss, time, args in rows:
+    for pid, _, rss, cpu, args in rows:
         if int(pid) in family and int(pid) != parent:
+            if args.startswith(("/bin/sh", "cat")):
+                continue  # the guard of the embedded server
             name = next((part for part in ("listener", "sequencer", "fanout") if f"-m {part}" in args), "redis")
-            hours, minutes, seconds = time.rpartition("-")[2].split(":")
+            hours, minutes, seconds = cpu.rpartition("-")[2].split(":")
             cpu_s = int(hours) * 3600 + int(minutes) * 60 + int(seconds)
-            found.append({"name": name, "cpu_s": cpu_s, "rss_mib": round(int(rss) / 1024)})
+            found.append({"name": name, "cpu_s": cpu_s, "rss_kib": int(rss), "rss_mib": int(rss) // 1024})
     return found
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from contract.errors import ParadeError, RedisUnavailableError
 from contract.redis_link import RedisLink, RedisRefusedError, connect, place
-from tests.servers import free_port
+from tests.servers import free_port, system_server
 
 
 @pytest.fixture
@@ -87,3 +89,30 @@ async def _id_of(link: RedisLink, name: bytes) -> bytes:
         if fields[b"name"] == name:
             return bytes(fields[b"id"])
     raise AssertionError(f"{name!r} is not connected")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A key and a certificate for 127.0.0.1, signed by itself."""
+    key, public = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *subject]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(public)], check=True, capture_output=True)
+    return key, public
+
+
+async def test_tls_with_a_user_and_a_password(redis_url: str, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    assert redis_url  # redis-server is there
+    key, public = map(str, certificate)
+    port = free_port()
+    options = ["--tls-port", str(port), "--tls-cert-file", public, "--tls-key-file", key, "--tls-auth-clients", "no"]
+    options += ["--tls-ca-cert-file", public, "--dir", str(tmp_path)]
+    options += ["--user", "parade", "on", ">se/cret", "~*", "&*", "+@all"]
+    with system_server(free_port(), *options):
+        url = f"rediss://parade:se%2Fcret@127.0.0.1:{port}/0"
+        link = await connect(f"{url}?ssl_ca_certs={public}", 5.0, "test-tls")
+        assert await link.call("ACL", "WHOAMI") == b"parade"
+        link.close()
+        await link.closed
+        with pytest.raises(RedisUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
+            await connect(url, 5.0, "test-tls")
