@@ -24,6 +24,8 @@ class Stack:
             "PARADE_EVENT_PORT": str(self.event_port),
             "PARADE_CLIENT_PORT": str(self.client_port),
             "PARADE_IMAGE": "parade:test",
+            "COMPOSE_PROJECT_NAME": self.project,
+            "COMPOSE_FILE": str(ROOT / "docker-compose.yml"),
         }
         self.scales = {"fanout": 1}
 
@@ -31,7 +33,7 @@ class Stack:
         """Run docker-compose to its end; AssertionError with all that it said when it fails."""
         command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
         done = subprocess.run(
-            [*command, "-p", self.project, *arguments],
+            [*command, *arguments],
             capture_output=True, text=True, cwd=ROOT, env=self.environment, timeout=STEP_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr[-5000:]}"

@@ -5,12 +5,14 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from simulator.oracle import Oracle
 from simulator.workload import Workload
 from tests.compose.stack import Stack
-from tests.system.deployment import wait_until
+from tests.system.deployment import ROOT, wait_until
 from tests.system.peers import Audience, Peer, assert_unbroken, generated, last_number, slowly, source
+from tests.system.terminal import check_session, sessions
 
 USERS = 40
 
@@ -181,6 +183,33 @@ def test_down_and_up_again_keeps_graph_and_position(stack: Stack) -> None:
         source(stack.event_port, b"%d|S|%d\n" % (number + 1, author))
         expected = b"%d|S|%d\n%d|B\n" % (number + 1, author, number + 2)
         wait_until(lambda: peer.received == expected, "the follower hears it, and what had waited")
+
+
+def test_the_sessions_of_the_documentation(stack: Stack, tmp_path: Path) -> None:
+    backup, restore, inside = sessions("docs/deployment.md")
+    stack.up(listener=1, fanout=1, sequencer=1)
+    wait_until(lambda: stack.online() == 0, "nobody online")
+    before = {name: stack.state(name) for name in ("next", "released", "received")}
+    check_session(backup, tmp_path, environment=stack.environment)
+    source(stack.event_port, b"%d|B\n" % before["next"])
+    wait_until(lambda: stack.state("next") == before["next"] + 1, "the position moves on")
+    check_session(restore, tmp_path, environment=stack.environment)
+    stack.wait_until_healthy("balancer", 1)
+    wait_until(lambda: len(stack.connections()) == 1, "the node of the backup is expelled, the new one is there")
+    assert {name: stack.state(name) for name in before} == before
+    check_session(inside, tmp_path, environment=stack.environment)
+
+
+def test_the_readmes_commands_end_in_a_verified_simulation_at_scale_3(stack: Stack, tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text().partition("### With docker-compose")[2]
+    commands = readme.partition("```sh\n")[2].partition("```")[0]
+    done = subprocess.run(
+        ["bash", "-ec", commands],
+        capture_output=True, text=True, cwd=tmp_path, env=stack.environment, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "passed" in done.stdout
+    assert len(stack.containers("fanout")) == 3
 
 
 def test_nothing_but_the_two_ports_is_published_and_nobody_is_root(stack: Stack) -> None:

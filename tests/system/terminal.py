@@ -1,0 +1,66 @@
+"""Sessions of the documentation, typed word for word into a shell on a terminal, answer by answer."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from tests.system.deployment import ROOT
+
+SESSION_S = 120
+END = "-- end of answer --"
+
+
+def sessions(document: str) -> list[str]:
+    """The console sessions of a document, in order."""
+    return re.findall(r"```console\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+def check_session(
+    session: str,
+    folder: Path,
+    ports: Mapping[str, int] = MappingProxyType({}),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Type every command; each must answer as documented, where … stands for anything.
+
+    `ports` are put in the place of the documented ones.
+    """
+    steps = [step.split("\n", 1) for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]]
+    script = []
+    for command, _ in steps:
+        for documented, port in ports.items():
+            command = command.replace(documented, str(port))
+        script += [command, f"echo '{END}'"]
+    answers = _typed("\n".join(script), folder, environment).split(f"{END}\n")
+    for (command, expected), answer in zip(steps, answers, strict=False):
+        pattern = re.escape(expected.strip()).replace("…", ".*")
+        assert re.fullmatch(pattern, answer.strip()), f"{command}\nanswered\n{answer}"
+    assert len(answers) == len(steps) + 1
+
+
+def _typed(script: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """What bash prints; redis-cli prints differently for people, so it must see a terminal."""
+    master, terminal = pty.openpty()
+    with subprocess.Popen(
+        ["bash", "-m", "-c", script],
+        stdin=terminal, stdout=terminal, stderr=subprocess.DEVNULL, cwd=folder, env={**os.environ, **environment},
+    ) as bash:  # fmt: skip
+        os.close(terminal)
+        output = b""
+        deadline = time.monotonic() + SESSION_S
+        while select.select([master], [], [], max(0, deadline - time.monotonic()))[0]:
+            try:
+                output += os.read(master, 65536)
+            except OSError:  # how Linux says that the last one who held the terminal is gone
+                break
+            if bash.poll() is not None and not select.select([master], [], [], 0.2)[0]:
+                break
+        bash.kill()
+    os.close(master)
+    return output.decode().replace("\r\n", "\n")
