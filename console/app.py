@@ -1,6 +1,5 @@
 """The `parade` command: its subcommands, their options and what they print."""
 
-import asyncio
 import json
 import socket
 import sys
@@ -51,6 +50,7 @@ Users = Annotated[
 ]
 Seed = Annotated[int, typer.Option(envvar="randomSeed", help="the same seed gives the same events")]
 DEFAULT_CLIENTS = 100
+INTERRUPTED = 130
 FRESH_USERS = 1000
 """Each simulation has users of its own, who follow nobody yet: ids begin at 1 in a new deployment, and so many
 times the first sequence number later."""
@@ -102,7 +102,7 @@ def demo(
     raise_file_limit()
     reports: list[Report] = []
 
-    async def simulate_it(system: up.System) -> None:
+    def simulate_it(system: up.System) -> None:
         plan = Plan(
             work=Workload(events, clients * 10, seed),
             clients=clients,
@@ -111,7 +111,7 @@ def demo(
             client_port=client_port,
             timeout_s=20.0,
         )
-        reports.append(await asyncio.to_thread(Simulation(plan, notes).run))
+        reports.append(Simulation(plan, notes).run())
 
     notes.print(f"starting a listener, a sequencer and {fanouts} fanout nodes on an embedded Valkey …")
     up.run(
@@ -119,9 +119,10 @@ def demo(
         lambda line: notes.print(line, highlight=False, soft_wrap=True),
         simulate_it,
     )
-    if reports:
-        reports[0].show(Console())
-        sys.exit(0 if reports[0].passed else 1)
+    if not reports:
+        sys.exit(INTERRUPTED)
+    reports[0].show(Console())
+    sys.exit(0 if reports[0].passed else 1)
 
 
 @app.command()
@@ -229,7 +230,7 @@ def main() -> None:
         notes.print(f"parade: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(problem.exit_status)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _say(line: str) -> None:

@@ -1,15 +1,18 @@
 """`parade up`: the whole system on this machine, as real processes, until it is told to stop."""
 
 import asyncio
+import contextlib
 import errno
 import importlib.util
 import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -36,12 +39,12 @@ class System:
     data_dir: Path | None = None
 
 
-def run(system: System, say: Callable[[str], None], then: Callable[[System], Awaitable[None]] | None = None) -> None:
-    """Run until SIGINT or SIGTERM, or until `then`, begun when all is ready, has ended."""
+def run(system: System, say: Callable[[str], None], then: Callable[[System], None] | None = None) -> None:
+    """Run until SIGINT or SIGTERM, or until `then`, begun in a thread when all is ready, has ended."""
     uvloop.run(_run(system, say, then))
 
 
-async def _run(system: System, say: Callable[[str], None], then: Callable[[System], Awaitable[None]] | None) -> None:
+async def _run(system: System, say: Callable[[str], None], then: Callable[[System], None] | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -68,18 +71,35 @@ async def _run(system: System, say: Callable[[str], None], then: Callable[[Syste
         await children.stop(STOP_S)
 
 
-async def _until_stopped(system: System, stop: asyncio.Event, then: Callable[[System], Awaitable[None]] | None) -> None:
+async def _until_stopped(system: System, stop: asyncio.Event, then: Callable[[System], None] | None) -> None:
     stopping = asyncio.create_task(stop.wait())
     if then is None:
         await stopping
         return
-    work = asyncio.ensure_future(then(system))
-    await asyncio.wait([stopping, work], return_when=asyncio.FIRST_COMPLETED)
+    work = _in_thread(lambda: then(system))
+    waits: list[asyncio.Future[Any]] = [stopping, work]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if work.done():
         work.result()
-    else:
-        work.cancel()
+
+
+def _in_thread(work: Callable[[], None]) -> "asyncio.Future[None]":
+    """Run in a thread that does not keep the program from ending, as those of an executor would."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def run_it() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits for the outcome
+            try:
+                work()
+            except Exception as problem:
+                loop.call_soon_threadsafe(done.set_exception, problem)
+            else:
+                loop.call_soon_threadsafe(done.set_result, None)
+
+    threading.Thread(target=run_it, daemon=True).start()
+    return done
 
 
 def check_port_free(host: str, port: int) -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from contract.errors import RedisUnavailableError
 from contract.frames import Frame
 from contract.keys import Keys
 from contract.redis_link import RedisLink
@@ -23,9 +24,12 @@ class FrameLostError(Exception):
 class Feed:
     """Turns pub/sub messages into batches, in order, or says that one is missing."""
 
-    def __init__(self, link: RedisLink, keys: Keys, on_batch: Callable[[Frame, Messages], None]) -> None:
+    def __init__(
+        self, link: RedisLink, keys: Keys, timeout_s: float, on_batch: Callable[[Frame, Messages], None]
+    ) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._link = link
+        self._timeout_s = timeout_s
         self._on_batch = on_batch
         self._broadcast = keys.broadcast.encode()
         self._user = keys.user.encode()
@@ -50,7 +54,10 @@ class Feed:
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._confirming.append((channels[-1], confirmed))
         self._link.send(command, *channels)
-        await confirmed
+        try:
+            await asyncio.wait_for(confirmed, self._timeout_s)
+        except TimeoutError:
+            raise RedisUnavailableError(f"a subscription was not confirmed within {self._timeout_s:g} s") from None
 
     def _received(self, message: list[Any]) -> None:
         kind, channel, payload = message

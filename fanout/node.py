@@ -84,7 +84,7 @@ class Life:
         self._subscribed, self._commands = subscribed, commands
         limits = (settings.client_buffer_bytes, settings.node_buffer_bytes, settings.client_stall_s)
         self._writer = Writer(server.members, server, Pressure(*limits))
-        self._feed = Feed(subscribed, settings.keys, self._on_batch)
+        self._feed = Feed(subscribed, settings.keys, settings.redis_timeout_s, self._on_batch)
         self._membership = Membership(self._id, commands, self._feed, server.members, settings)
 
     async def run(self, stop: asyncio.Event) -> None:

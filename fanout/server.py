@@ -116,10 +116,7 @@ class Client(asyncio.Protocol):
         self._server.behind.discard(self)
         if not self._server.clients:
             self._server.empty.set()
-        if self._members is not None:
-            self._members.remove(self.user_id, self)
-            self._members = None
-            self._server.on_news()
+        self._resign()
 
     def pause_writing(self) -> None:
         self._server.behind.add(self)
@@ -168,8 +165,16 @@ class Client(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close without sending the rest."""
+        self._resign()
         self._transport.abort()
 
     def close(self) -> None:
-        """Close after the rest is sent."""
+        """Close after the rest is sent; nothing more is written, so the last line is whole."""
+        self._resign()
         self._transport.close()
+
+    def _resign(self) -> None:
+        if self._members is not None:
+            self._members.remove(self.user_id, self)
+            self._members = None
+            self._server.on_news()

@@ -40,6 +40,19 @@ def test_demo() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_an_interrupted_demo_ends_quickly() -> None:
+    with subprocess.Popen([PARADE, "demo"], stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        while not demo.stderr.readline().startswith("ready"):
+            pass
+        time.sleep(1)
+        began = time.monotonic()
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(10) == 130
+        assert time.monotonic() - began < 5
+        assert "Traceback" not in demo.stderr.read()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_stops_quickly_and_leaves_nothing(number: signal.Signals) -> None:
     with parade_up("--fanouts", "3", "--listeners", "2") as up:
