@@ -58,6 +58,11 @@ class Keys:
         return self.prefix + "lease"
 
     @property
+    def deliveries(self) -> str:
+        """Stream, bounded: the journal of the last batches, in parts with the ids `<batch>-<part>`."""
+        return self.prefix + "deliveries"
+
+    @property
     def rejected(self) -> str:
         """Stream, capped: `line` and `reason` of what was refused."""
         return self.prefix + "rejected"

@@ -14,9 +14,9 @@ import asyncio
 import hashlib
 import ssl
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import hiredis
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
@@ -32,6 +32,14 @@ _pack: Callable[[tuple[bytes | str | int | float, ...]], bytes] = hiredis.pack_c
 
 class RedisRefusedError(RedisUnavailableError):
     """Redis answered a command with an error; the text is Redis's own."""
+
+
+class Calls(Protocol):
+    """Anything that runs Redis commands: a RedisLink, or a fake in the tests."""
+
+    def call(self, *command: bytes | str | int | float) -> Awaitable[Reply]: ...
+
+    async def call_all(self, commands: Iterable[tuple[bytes | str | int, ...]]) -> list[Reply]: ...
 
 
 class RedisLink(asyncio.Protocol):

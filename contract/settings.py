@@ -62,6 +62,9 @@ class Settings(BaseSettings):
         4 * MIB, ge=KIB, description="published bytes that a fanout node may be behind before all wait"
     )
     window_batches: int = Field(32, ge=1, description="batches that a fanout node may be behind before all wait")
+    journal_bytes: int = Field(
+        32 * MIB, ge=KIB, description="published bytes kept in Redis for nodes that missed something"
+    )
     node_silence_s: float = Field(5.0, gt=1, description="silence after which a fanout node is expelled")
     node_patience_s: float = Field(
         30.0, gt=1, description="how long a node may hold a full window before it is expelled"

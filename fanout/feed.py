@@ -17,30 +17,49 @@ Messages = dict[bytes, bytes]
 """A batch's lines for each user who got any."""
 
 
+OnBatch = Callable[[Frame, Messages], None]
+CHANNELS = 1000
+"""Channels in one SUBSCRIBE."""
+
+
 class FrameLostError(Exception):
     """A batch number is missing: something was published that did not get here."""
 
 
 class Feed:
-    """Turns pub/sub messages into batches, in order, or says that one is missing."""
+    """Turns the messages of one subscription into batches, in order.
 
-    def __init__(
-        self, link: RedisLink, keys: Keys, timeout_s: float, on_batch: Callable[[Frame, Messages], None]
-    ) -> None:
+    Batches are held back until `go_on` says which one was the last that is known from elsewhere.
+    """
+
+    def __init__(self, link: RedisLink, keys: Keys, timeout_s: float, on_batch: OnBatch) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.heard_s = asyncio.get_running_loop().time()
+        self.last_batch: int | None = None
         self._link = link
         self._timeout_s = timeout_s
         self._on_batch = on_batch
         self._broadcast = keys.broadcast.encode()
         self._user = keys.user.encode()
         self._messages: Messages = {}
-        self._last_batch: int | None = None
+        self._early: list[tuple[Frame, Messages]] = []
         self._confirming: deque[tuple[bytes, asyncio.Future[None]]] = deque()
         link.on_message = self._received
 
-    async def start(self) -> None:
-        """Subscribe to the frames."""
+    async def start(self, users: Iterable[bytes]) -> None:
+        """Subscribe to the frames, and to the channels of users who are here already."""
         await self._confirmed("SUBSCRIBE", [self._broadcast])
+        waiting = list(users)
+        for start in range(0, len(waiting), CHANNELS):
+            await self.subscribe(waiting[start : start + CHANNELS])
+
+    def go_on(self, last: int) -> None:
+        """Everything up to batch `last` is known; hand out what came since, and from now on at once."""
+        self.last_batch = last
+        early, self._early = self._early, []
+        for frame, messages in early:
+            if frame.batch > last:
+                self._hand_out(frame, messages)
 
     async def subscribe(self, users: Iterable[bytes]) -> None:
         """Subscribe to users' channels; returns once Redis has confirmed it."""
@@ -72,13 +91,20 @@ class Feed:
                 confirmed.set_result(None)
 
     def _close_batch(self, payload: bytes) -> None:
-        if self.failed.done():
-            return
         frame = Frame.decode(payload)
         messages, self._messages = self._messages, {}
-        if self._last_batch is not None and frame.batch != self._last_batch + 1:
-            reason = f"batch {self._last_batch + 1} is missing, {frame.batch} came"
+        self.heard_s = asyncio.get_running_loop().time()
+        if self.last_batch is None:
+            self._early.append((frame, messages))
+        else:
+            self._hand_out(frame, messages)
+
+    def _hand_out(self, frame: Frame, messages: Messages) -> None:
+        if self.failed.done():
+            return
+        if frame.batch != (self.last_batch or 0) + 1:
+            reason = f"batch {(self.last_batch or 0) + 1} is missing, {frame.batch} came"
             self.failed.set_exception(FrameLostError(reason))
             return
-        self._last_batch = frame.batch
+        self.last_batch = frame.batch
         self._on_batch(frame, messages)

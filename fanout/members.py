@@ -44,6 +44,7 @@ class Members:
         self.connections = 0
         self._to_join: dict[bytes, User] = {}
         self._to_leave: dict[bytes, None] = {}
+        self._leaving: list[bytes] = []
         self._joining: deque[tuple[StreamId, list[User]]] = deque()
 
     def add(self, user_id: bytes, connection: Connection) -> None:
@@ -81,6 +82,7 @@ class Members:
         joins = list(islice(self._to_join.values(), limit))
         for user_id in leaves:
             del self._to_leave[user_id]
+        self._leaving = leaves
         for user in joins:
             # A leave that has to wait for its turn holds back the join that follows it.
             if user.id not in self._to_leave:
@@ -88,8 +90,17 @@ class Members:
                 user.announced = True
         return leaves, [user for user in joins if user.announced]
 
+    def tell_again(self) -> None:
+        """Nobody knows whether the last news arrived. A repeated join or leave is harmless."""
+        self._to_leave |= dict.fromkeys(self._leaving)
+        self._joining.clear()
+        for user in self.users.values():
+            if not user.live:
+                self._to_join[user.id] = user
+
     def joined(self, users: list[User], entry: StreamId) -> None:
         """The users' join was appended to the stream as `entry`."""
+        self._leaving = []
         self._joining.append((entry, users))
 
     def reach(self, cursor: StreamId) -> None:

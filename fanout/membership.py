@@ -7,7 +7,7 @@ from pathlib import Path
 from contract.frames import stream_id
 from contract.redis_link import RedisLink, Script
 from contract.settings import Settings
-from fanout.feed import Feed
+from fanout.feed import Feed, FrameLostError
 from fanout.members import Members
 from fanout.writer import Writer
 
@@ -19,8 +19,16 @@ BEAT_S = 0.005
 IDLE_BEAT_S = 1.0
 
 
+SILENCE_S = 1.0
+"""Silence beyond a tick after which something must have been lost."""
+
+
 class ExpelledError(Exception):
     """The sequencer has taken this node out of the system."""
+
+
+class StateWentBackError(Exception):
+    """Redis has lost batches that this node has written: an old copy of the data is in use."""
 
 
 class Membership:
@@ -32,16 +40,24 @@ class Membership:
         self._feed = feed
         self._members = members
         self._keys = settings.keys
+        self._silence_s = settings.tick_s + SILENCE_S
         self._news = asyncio.Event()
 
     def notify(self) -> None:
         """Someone came or left."""
         self._news.set()
 
-    async def enter(self) -> None:
-        """Become a node of the deployment."""
+    async def enter(self) -> int:
+        """Become a node of the deployment; returns the last batch before it."""
         await self._link.call("SCRIPT", "LOAD", BEAT.text)
-        await self._beat("new")
+        return await self._beat("new")
+
+    async def resume(self, written: int) -> int:
+        """Be the node that it was, on a new connection; returns the batch committed last."""
+        await self._link.call("SCRIPT", "LOAD", BEAT.text)
+        committed = await self._beat(written)
+        self._members.tell_again()
+        return committed
 
     async def leave(self) -> None:
         """Stop being one; all users leave with it."""
@@ -67,13 +83,22 @@ class Membership:
             self._members.joined(joins, stream_id(entry))
 
     async def beat(self, writer: Writer) -> None:
-        """Report the batch written last: soon after it changed, else every second."""
+        """Report the batch written last: soon after it changed, else every second.
+
+        FrameLostError when batches are committed of which nothing is heard, which is how the loss of the last
+        frame before a silence shows. StateWentBackError when Redis knows fewer batches than this node.
+        """
+        loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(writer.advanced.wait(), IDLE_BEAT_S)
             writer.advanced.clear()
-            if writer.written is not None:
-                await self._beat(writer.written)
+            heard = self._feed.last_batch or 0
+            committed = await self._beat(writer.written)
+            if committed < heard:
+                raise StateWentBackError(f"Redis is at batch {committed}, this node at {heard}")
+            if committed > heard and loop.time() - self._feed.heard_s > self._silence_s:
+                raise FrameLostError(f"batch {heard + 1} was committed and not heard of")
             await asyncio.sleep(BEAT_S)
 
     async def connections_of_all(self) -> list[int]:
@@ -81,8 +106,9 @@ class Membership:
         reports = await self._link.call("HVALS", self._keys.nodes)
         return [int(report.split()[2]) for report in reports]
 
-    async def _beat(self, batch: int | str) -> None:
+    async def _beat(self, batch: int | str) -> int:
         keys, connections = self._keys, self._members.connections
-        known = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, self._node, batch, connections)
-        if not known:
+        answer = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, self._node, batch, connections)
+        if answer < 0:
             raise ExpelledError(f"node {self._node} is no longer part of the deployment")
+        return int(answer)

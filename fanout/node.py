@@ -1,13 +1,15 @@
 """One life of a fanout node: an id, a subscription, and the connections that this id answers for.
 
-A life ends with any doubt about completeness: a missing frame, a lost connection to Redis, an expulsion.
-Its clients' connections are then closed, for a connection never skips anything; a new life begins under a
-new id. Clients that register in between wait for it.
+What a node misses while it has no connection to Redis, it reads again in the journal, and its clients notice
+nothing but a pause. A life ends when completeness can't be had: the journal no longer reaches back, the node was
+expelled, Redis has an older state than the node. Its clients' connections are then closed, for a connection
+never skips anything, and a new life begins under a new id.
 """
 
 import asyncio
 import secrets
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -20,7 +22,8 @@ from contract.service import Backoff, stopped_within
 from contract.settings import Settings
 from fanout.balance import surplus_to_close
 from fanout.feed import Feed, FrameLostError, Messages
-from fanout.membership import ExpelledError, Membership
+from fanout.journal import JournalGoneError, missed_batches
+from fanout.membership import ExpelledError, Membership, StateWentBackError
 from fanout.pressure import Pressure
 from fanout.server import ClientServer
 from fanout.writer import Writer
@@ -37,82 +40,127 @@ class Node:
         self._settings = settings
         self._readiness = readiness
         self._server = server
+        self._lost_s: float | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop."""
-        backoff, lost_at = Backoff(), None
-        loop = asyncio.get_running_loop()
+        backoff = Backoff()
+        life: Life | None = None
         while not stop.is_set():
             links: list[RedisLink] = []
-            life = None
             try:
                 for purpose in ("subscribe", "command"):
                     name = f"{self._settings.namespace}-fanout-{purpose}"
                     links.append(await connect(self._settings.redis_url, self._settings.redis_timeout_s, name))
-                if lost_at is not None:
-                    log.info("redis_back", away_s=round(loop.time() - lost_at, 1))
-                    lost_at = None
-                life = Life(self._settings, self._server, self._readiness, links[0], links[1])
-                await life.run(stop)
-            except (RedisUnavailableError, FrameLostError, ExpelledError) as problem:
-                if lost_at is None and isinstance(problem, RedisUnavailableError):
-                    lost_at = loop.time()
-                    log.warning("redis_away", reason=str(problem))
-                self._readiness.lacks("redis", str(problem))
+                life = life or Life(self._settings, self._server)
+                await life.serve(links[0], links[1], stop, self._is_back)
+            except (ExpelledError, JournalGoneError, StateWentBackError) as problem:
+                log.warning("connections_closed", connections=self._server.members.connections, reason=str(problem))
+                self._server.begin_anew()
                 if life is not None:
+                    life.end()
+                life = None
+            except FrameLostError as problem:
+                log.warning("frames_missed", reason=str(problem))
+                await stopped_within(stop, Backoff.FIRST_S)
+            except RedisUnavailableError as problem:
+                self._is_away(str(problem))
+                if life is not None and life.served:
                     backoff.reset()
-                    closed = self._server.members.connections
-                    log.warning("connections_closed", connections=closed, reason=str(problem))
-                    self._server.begin_anew()
                 await stopped_within(stop, backoff.next_s())
             finally:
                 for link in links:
                     link.close()
 
+    def _is_away(self, reason: str) -> None:
+        self._readiness.lacks("redis", reason)
+        if self._lost_s is None:
+            self._lost_s = asyncio.get_running_loop().time()
+            log.warning("redis_away", reason=reason)
+
+    def _is_back(self) -> None:
+        self._readiness.has("starting", "redis")
+        if self._lost_s is not None:
+            log.info("redis_back", away_s=round(asyncio.get_running_loop().time() - self._lost_s, 1))
+            self._lost_s = None
+
 
 class Life:
-    """One node id, from entering the deployment to leaving it."""
+    """One node id, from entering the deployment to leaving it; it outlives its connections to Redis."""
 
-    def __init__(
-        self, settings: Settings, server: ClientServer, readiness: Readiness, subscribed: RedisLink, commands: RedisLink
-    ) -> None:
+    def __init__(self, settings: Settings, server: ClientServer) -> None:
         self._settings = settings
-        self._readiness = readiness
         self._id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._name = self._id.encode()
         self._server = server
-        self._subscribed, self._commands = subscribed, commands
         limits = (settings.client_buffer_bytes, settings.node_buffer_bytes, settings.client_stall_s)
         self._writer = Writer(server.members, server, Pressure(*limits))
-        self._feed = Feed(subscribed, settings.keys, settings.redis_timeout_s, self._on_batch)
-        self._membership = Membership(self._id, commands, self._feed, server.members, settings)
+        self._last_batch: int | None = None
+        self.served = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until told to stop, or until the promise can't be kept; the error says why."""
-        await self._feed.start()
-        await self._membership.enter()
-        self._server.on_news = self._membership.notify
-        self._readiness.has("starting", "redis")
-        log.info("node_entered", node=self._id)
+    async def serve(
+        self, subscribed: RedisLink, commands: RedisLink, stop: asyncio.Event, on_ready: Callable[[], None]
+    ) -> None:
+        """Serve on these connections until told to stop; what was missed since the last ones comes first.
+
+        RedisUnavailableError and FrameLostError: serve again on new connections, and nobody is the worse for it.
+        Any other error ends this life.
+        """
+        self.served = False
+        timeout_s = self._settings.redis_timeout_s
+        feed = Feed(subscribed, self._settings.keys, timeout_s, lambda *batch: self._from_feed(feed, *batch))
+        membership = Membership(self._id, commands, feed, self._server.members, self._settings)
+        await feed.start(self._server.members.users)
+        feed.go_on(await self._catch_up(membership, commands))
+        self._server.on_news = membership.notify
+        self.served = True
+        on_ready()
+        await self._until_ended(feed, membership, subscribed, commands, stop)
+
+    def end(self) -> None:
+        """Write nothing more."""
+        self._writer.close()
+
+    async def _catch_up(self, membership: Membership, commands: RedisLink) -> int:
+        if self._last_batch is None:
+            self._last_batch = self._writer.written = await membership.enter()
+            log.info("node_entered", node=self._id)
+            return self._last_batch
+        missed_from = self._last_batch
+        committed = await membership.resume(self._writer.written)
+        if committed < missed_from:
+            raise StateWentBackError(f"Redis is at batch {committed}, this node at {missed_from}")
+        async for frame, messages in missed_batches(commands, self._settings.keys, missed_from, committed):
+            self._take(frame, messages)
+        log.info("node_resumed", node=self._id, batches_from_journal=committed - missed_from)
+        return committed
+
+    async def _until_ended(
+        self,
+        feed: Feed,
+        membership: Membership,
+        subscribed: RedisLink,
+        commands: RedisLink,
+        stop: asyncio.Event,
+    ) -> None:
         waits: set[asyncio.Future[Any]] = {
-            self._feed.failed,
-            self._subscribed.closed,
-            self._commands.closed,
-            asyncio.ensure_future(self._membership.announce()),
-            asyncio.ensure_future(self._membership.beat(self._writer)),
+            feed.failed,
+            subscribed.closed,
+            commands.closed,
+            asyncio.ensure_future(membership.announce()),
+            asyncio.ensure_future(membership.beat(self._writer)),
             asyncio.ensure_future(stop.wait()),
         }
         if self._settings.rebalance:
-            waits.add(asyncio.ensure_future(self._rebalance()))
+            waits.add(asyncio.ensure_future(self._rebalance(membership)))
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for ended in done:
                 ended.result()  # raises what ended it
             if not stop.is_set():
                 raise RedisUnavailableError("lost the connection to Redis")
-            await self._membership.leave()
+            await membership.leave()
         finally:
-            self._writer.close()
             for wait in waits:
                 wait.cancel()
             await asyncio.wait(waits)
@@ -120,17 +168,23 @@ class Life:
                 if not wait.cancelled():
                     wait.exception()
 
-    async def _rebalance(self) -> None:
+    async def _rebalance(self, membership: Membership) -> None:
         while True:
             await asyncio.sleep(REBALANCE_S)
-            connections = await self._membership.connections_of_all()
+            connections = await membership.connections_of_all()
             surplus = surplus_to_close(self._server.members.connections, connections)
             if surplus:
                 log.info("rebalancing", closing=surplus, connections=self._server.members.connections)
                 self._server.close_some(surplus)
 
-    def _on_batch(self, frame: Frame, messages: Messages) -> None:
+    def _from_feed(self, feed: Feed, frame: Frame, messages: Messages) -> None:
+        try:
+            self._take(frame, messages)
+        except ExpelledError as problem:
+            feed.failed.set_exception(problem)
+
+    def _take(self, frame: Frame, messages: Messages) -> None:
         if self._name in frame.gone:
-            self._feed.failed.set_exception(ExpelledError(f"node {self._id} was expelled"))
-            return
+            raise ExpelledError(f"node {self._id} was expelled")
+        self._last_batch = frame.batch
         self._writer.deliver(frame, messages)

@@ -23,7 +23,7 @@ class Writer:
     """Writes one life's batches to its members."""
 
     def __init__(self, members: Members, server: ClientServer, pressure: Pressure) -> None:
-        self.written: int | None = None
+        self.written = 0
         self.advanced = asyncio.Event()
         self._members = members
         self._server = server

@@ -8,6 +8,7 @@ The data's way through a batch:
     routing.py    who is told: online users, their outboxes, the authors they follow (pure)
     batch.py      what one batch changes, as the arguments of one script (pure)
     commit.lua    the one atomic step that makes it true
+    journal.py    how much of what was published is kept for repair (pure)
     store.py      the Redis commands around it
     window.py     flow control: how far the nodes may be behind (pure)
 """

@@ -31,15 +31,21 @@ class Batch:
     broadcasts: bytes = b""
 
     @property
+    def published_bytes(self) -> int:
+        return len(self.broadcasts) + sum(len(lines) for _, lines in self.messages)
+
+    @property
     def weight(self) -> int:
         """What this batch costs those downstream, in bytes."""
-        return self.raw_bytes + len(self.broadcasts) + sum(len(lines) for _, lines in self.messages)
+        return self.raw_bytes + self.published_bytes
 
-    def arguments(self, number: int, token: str, lease_ms: int, rejected_entries: int) -> list[Argument]:
+    def arguments(
+        self, number: int, token: str, lease_ms: int, rejected_entries: int, journal_first: int
+    ) -> list[Argument]:
         """ARGV of `commit.lua`, in the order in which it reads them."""
         frame = Frame(number, self.cursor, self.next, self.gone, self.broadcasts)
         args: list[Argument] = [token, lease_ms, number, self.next, self.cursor, after(self.cursor)]
-        args += [self.raw_bytes, rejected_entries, frame.encode()]
+        args += [self.raw_bytes, rejected_entries, frame.encode(), journal_first]
         counts = [(name, count) for name, count in self.counts.items() if count]
         _section(args, counts)
         _section(args, [pair for pair, change in self.changes.items() if change == b"F"])

@@ -7,10 +7,12 @@
 local state, lease, waiting, events, rejected, nodes, broadcast =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local followers, following, online, user = KEYS[8], KEYS[9], KEYS[10], KEYS[11] -- prefixes
+local deliveries = KEYS[12]
 
-local token, lease_ms, batch, next, cursor, after_cursor, raw_bytes, rejected_entries, frame =
-  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-local at = 10
+local token, lease_ms, batch, next, cursor, after_cursor, raw_bytes, rejected_entries, frame, journal_first =
+  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local at = 11
+local part_fields = 2000 -- of one journal entry: users and their lines; far below what unpack can take
 
 if redis.call('GET', lease) ~= token then
   return redis.error_reply('LEASE is not held by ' .. token)
@@ -70,8 +72,22 @@ if backlog ~= 0 and (backlog < 0 or redis.call('XLEN', events) == 0) then
   redis.call('HSET', state, 'backlog', 0)
 end
 
--- Publication: each user's lines, then the frame that closes the batch.
-each_pair(function(id, lines) redis.call('PUBLISH', user .. id, lines) end)
+-- Publication, and the same in the journal: each user's lines, then the frame that closes the batch. A part of
+-- the journal holds some users; the last one holds the frame.
+redis.call('XTRIM', deliveries, 'MINID', journal_first)
+local part, fields = 1, {}
+each_pair(function(id, lines)
+  redis.call('PUBLISH', user .. id, lines)
+  fields[#fields + 1] = id
+  fields[#fields + 1] = lines
+  if #fields == part_fields then
+    redis.call('XADD', deliveries, batch .. '-' .. part, unpack(fields))
+    part, fields = part + 1, {}
+  end
+end)
+fields[#fields + 1] = 'frame'
+fields[#fields + 1] = frame
+redis.call('XADD', deliveries, batch .. '-' .. part, unpack(fields))
 redis.call('PUBLISH', broadcast, frame)
 
 return redis.call('HGETALL', nodes)

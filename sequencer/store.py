@@ -1,26 +1,19 @@
 """The sequencer's Redis commands: loading the state of a deployment, committing a batch."""
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from contract.events import Event, parse
-from contract.redis_link import RedisRefusedError, Reply, Script
+from contract.frames import stream_id
+from contract.redis_link import Calls, RedisRefusedError, Script
 from contract.settings import Settings
 from sequencer.batch import Batch
+from sequencer.journal import Journal
 
 COMMIT = Script(Path(__file__).with_name("commit.lua"))
 CHUNK = 1000
 """How much is asked for at a time while loading, so that no answer is huge."""
-
-
-class Calls(Protocol):
-    """Anything that runs Redis commands: a RedisLink, or a fake in the tests."""
-
-    def call(self, *command: bytes | str | int | float) -> Awaitable[Reply]: ...
-
-    async def call_all(self, commands: Iterable[tuple[bytes | str | int, ...]]) -> list[Reply]: ...
 
 
 class LeaseLostError(Exception):
@@ -46,11 +39,12 @@ class Store:
         self._settings = settings
         self._token = token
         self._lease_ms = int(settings.lease_s * 1000)
+        self._journal = Journal(settings.journal_bytes)
         keys = settings.keys
         self._keys = keys
         self._commit_keys = (
             *(keys.state, keys.lease, keys.waiting, keys.events, keys.rejected, keys.nodes, keys.broadcast),
-            *(keys.followers, keys.following, keys.online, keys.user),
+            *(keys.followers, keys.following, keys.online, keys.user, keys.deliveries),
         )
 
     async def prepare(self) -> None:
@@ -71,12 +65,20 @@ class Store:
         key = self._keys.state
         await self._calls.call("HSETNX", key, "next", self._settings.first_sequence)
         next_number, batch, cursor = await self._calls.call("HMGET", key, "next", "batch", "cursor")
+        await self._check_journal(int(batch or 0))
         waiting: list[Event] = []
         while lines := await self._calls.call("ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1):
             waiting += [event for line in lines for event in parse(line)]
         names = await self._calls.call("HKEYS", self._keys.nodes)
         online = {name: await self._calls.call("SMEMBERS", self._keys.online.encode() + name) for name in names}
         return State(int(next_number), int(batch or 0), cursor or b"0-0", waiting, online)
+
+    async def _check_journal(self, batch: int) -> None:
+        # A journal that is ahead of the state belongs to another past (keys were deleted by hand), and its
+        # ids would refuse those of the batches to come.
+        last = await self._calls.call("XREVRANGE", self._keys.deliveries, "+", "-", "COUNT", 1)
+        if last and stream_id(last[0][0])[0] > batch:
+            await self._calls.call("DEL", self._keys.deliveries)
 
     async def following(self, users: Iterable[bytes]) -> dict[bytes, Iterable[bytes]]:
         """The authors whom each user follows."""
@@ -103,7 +105,8 @@ class Store:
         batch was committed; only loading anew tells.
         """
         lease_ms = 0 if last else self._lease_ms
-        arguments = batch.arguments(number, self._token, lease_ms, self._settings.rejected_entries)
+        first_kept = self._journal.add(number, batch.published_bytes)
+        arguments = batch.arguments(number, self._token, lease_ms, self._settings.rejected_entries, first_kept)
         keys = self._commit_keys
         try:
             return _pairs(await self._calls.call("EVALSHA", COMMIT.sha, len(keys), *keys, *arguments))

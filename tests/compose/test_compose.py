@@ -156,7 +156,9 @@ def test_redis_restarts_in_the_middle(stack: Stack) -> None:
         wait_until(lambda: stack.online() == USERS, "all online")
         duplicates = stack.state("duplicate") + stack.state("late")
         stream.send(6.0, lambda: stack.restart("redis"))
+        stream.wait_for_the_end()
         stream.check()
+        assert len(stream.connected()) == USERS + 1, "clients notice nothing but a pause"
         stream.check_graph()
         assert stack.state("next") == stream.last + 1
         # A chunk whose answer was lost is sent again and dropped; that is at most one entry.

@@ -13,14 +13,15 @@ async def test_heartbeats(calls: Calls, settings: Settings) -> None:
     async def beat(batch: int | str) -> int:
         return int(await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7))
 
-    assert await beat(40) == 0
-    assert await beat("new") == 1
+    assert await beat(40) == -1
+    assert await beat("new") == 41
     batch, time_ms, connections = (await calls.call("HGET", keys.nodes, "n1")).split()
     assert (batch, connections) == (b"41", b"7")
     now_s = int((await calls.call("TIME"))[0])
     assert abs(int(time_ms) / 1000 - now_s) < 60
-    assert await beat(42) == 1
+    await calls.call("HSET", keys.state, "batch", 45)
+    assert await beat(42) == 45
     assert (await calls.call("HGET", keys.nodes, "n1")).startswith(b"42 ")
     await calls.call("HDEL", keys.nodes, "n1")
-    assert await beat(43) == 0
+    assert await beat(43) == -1
     assert await calls.call("HEXISTS", keys.nodes, "n1") == 0

@@ -7,6 +7,7 @@ import pytest
 from contract.events import parse
 from contract.redis_link import RedisRefusedError, Reply
 from contract.settings import Settings, load
+from fanout.journal import JournalGoneError, missed_batches
 from sequencer.batch import RECORDED_PER_BATCH, Batch
 from sequencer.store import LeaseLostError, Store
 from tests.integration.conftest import Calls
@@ -84,6 +85,12 @@ async def test_one_commit_makes_everything_true(calls: Calls, settings: Settings
         "online:n2": {b"1"},
         "nodes": {b"n1": b"0 1 2"},
         "lease": b"me",
+        "deliveries": [
+            [
+                b"2", b"1|F|1|2\n3|F|3|2\n",
+                b"frame", b"batch=1 cursor=%b next=5 gone=\n4|B\n" % consumed,
+            ]
+        ],
         "rejected": [[b"reason", b"not an event", b"line", b"rubbish\n"]],
     }  # fmt: skip
 
@@ -160,6 +167,46 @@ async def test_an_empty_stream_has_no_backlog(calls: Calls, settings: Settings, 
     await store.commit(1, Batch(1, entry, raw_bytes=17))
     assert await calls.call("HGET", settings.keys.state, "backlog") == b"0"
     assert await calls.call("XLEN", settings.keys.events) == 0
+
+
+async def test_the_journal_has_what_was_published(calls: Calls, settings: Settings, store: Store) -> None:
+    messages = [(b"%d" % user, b"1|P|1|%d\n" % user) for user in range(1, 2501)]
+    await store.commit(1, Batch(2, b"1-0", messages=messages))
+    await store.commit(2, Batch(3, b"2-0", broadcasts=b"2|B\n"))
+    await store.commit(3, Batch(3, b"2-0"))
+    parts = await calls.call("XRANGE", settings.keys.deliveries, "-", "+")
+    assert [part for part, _ in parts] == [b"1-1", b"1-2", b"1-3", b"2-1", b"3-1"]
+    read = [batch async for batch in missed_batches(calls, settings.keys, 0, 3)]
+    assert [(frame.batch, frame.lines) for frame, _ in read] == [(1, b""), (2, b"2|B\n"), (3, b"")]
+    assert read[0][1] == dict(messages)
+    assert read[1][1] == read[2][1] == {}
+    assert [frame.batch async for frame, _ in missed_batches(calls, settings.keys, 1, 2)] == [2]
+    assert [frame async for frame, _ in missed_batches(calls, settings.keys, 3, 3)] == []
+
+
+async def test_the_journal_is_bounded_and_says_when_it_is_too_short(calls: Calls, namespace: str) -> None:
+    settings = load(namespace=namespace, journal_bytes=10_000)
+    store = Store(calls, settings, "me")
+    await store.prepare()
+    await store.acquire()
+    for number in range(1, 41):
+        await store.commit(number, Batch(number, b"1-0", messages=[(b"1", b"x" * 1000)]))
+    parts = await calls.call("XRANGE", settings.keys.deliveries, "-", "+")
+    assert 5 <= len(parts) <= 9
+    first = int(parts[0][0].split(b"-")[0])
+    assert [f.batch async for f, _ in missed_batches(calls, settings.keys, first - 1, 40)] == list(range(first, 41))
+    with pytest.raises(JournalGoneError):
+        [f async for f, _ in missed_batches(calls, settings.keys, first - 2, 40)]
+    with pytest.raises(JournalGoneError):
+        [f async for f, _ in missed_batches(calls, settings.keys, 40, 41)]
+
+
+async def test_a_journal_of_another_past_is_dropped(calls: Calls, settings: Settings, store: Store) -> None:
+    await store.commit(1, Batch(1, b"0-0"))
+    await calls.call("DEL", settings.keys.state)
+    assert (await store.load()).batch == 0
+    await store.commit(1, Batch(1, b"0-0"))
+    assert await calls.call("XLEN", settings.keys.deliveries) == 1
 
 
 async def test_rubbish_is_recorded_in_part_and_capped(calls: Calls, namespace: str) -> None:

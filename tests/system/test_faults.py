@@ -5,10 +5,13 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from simulator.workload import Workload
 from tests.servers import free_port, system_server
 from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
 from tests.system.peers import Peer, generated, peers, slowly, source
+from tests.system.tunnel import Tunnel
 
 USERS = range(1, 21)
 
@@ -124,24 +127,71 @@ def test_a_stopped_node_that_wakes_up_closes_its_connections(valkey_url: str, na
             assert new.received == b"3|P|2|1\n"
 
 
-def test_a_node_that_loses_its_subscription_closes_its_connections(
+@pytest.mark.parametrize("purpose", ["subscribe", "command"])
+def test_a_node_that_loses_a_connection_to_redis_goes_on_from_the_journal(
+    purpose: str, valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    oracle, arrival = generated(Workload(100_000, 40, 8), USERS)
+    with (
+        running(valkey_url, namespace, tmp_path / "log") as system,
+        peers(system.client_port, USERS) as clients,
+    ):
+        wait_until(lambda: len(system.online()) == 20, "all online")
+        sending = slowly(system.event_port, arrival, 4.0)
+        for _ in range(8):
+            for connection in system.redis.client_list():
+                if connection["name"] == f"{namespace}-fanout-{purpose}":
+                    system.redis.client_kill_filter(_id=connection["id"])
+            time.sleep(0.4)
+        expect_everything(clients, {user: expected.bytes for user, expected in oracle.expected.items()})
+        sending.join()
+        assert system.logged("node_resumed") >= 8
+        assert system.logged("connections_closed") == 0
+
+
+def test_the_loss_of_the_last_frame_before_a_silence_is_repaired(
     valkey_url: str, namespace: str, tmp_path: Path
 ) -> None:
-    with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system:
-        with peers(system.client_port, [1]) as (old,):
+    with (
+        Tunnel(valkey_url) as tunnel,
+        running(valkey_url, namespace, tmp_path / "log", fanouts=0) as system,
+    ):
+        system.start("fanout", redis_url=tunnel.url)
+        wait_until(lambda: system.logged("node_entered") == 1, "a node")
+        with peers(system.client_port, [1]) as (user,):
             wait_until(lambda: system.online() == {"1"}, "online")
             source(system.event_port, b"1|B\n")
-            old.wait_for(b"1|B\n")
-            (subscription,) = (
-                client for client in system.redis.client_list() if client["name"] == f"{namespace}-fanout-subscribe"
-            )
-            system.redis.client_kill_filter(_id=subscription["id"])
-            assert old.wait_until_closed() == b"1|B\n"
-        with peers(system.client_port, [1]) as (new,):
-            wait_until(lambda: system.logged("node_entered") == 2, "a new life")
-            wait_until(lambda: system.online() == {"1"}, "online again")
+            user.wait_for(b"1|B\n")
+            tunnel.swallow(b"2|B\n")
             source(system.event_port, b"2|B\n")
-            new.wait_for(b"2|B\n")
+            wait_until(lambda: tunnel.swallowed == 1, "the frame is lost")
+            _kill_sequencers(system)  # so that no tick shows that one is missing
+            user.wait_for(b"2|B\n")
+            assert user.received == b"1|B\n2|B\n"
+        assert system.logged("frames_missed") == 1
+        assert "was committed and not heard of" in system.log.read_text()
+
+
+def test_a_journal_that_no_longer_reaches_back_ends_the_connections(
+    valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, journal_bytes=2000, node_silence_s=60) as system:
+        with peers(system.client_port, [1]) as (user,):
+            wait_until(lambda: system.online() == {"1"}, "online")
+            (node,) = system.of("fanout")
+            node.send_signal(signal.SIGSTOP)
+            for connection in system.redis.client_list():
+                if connection["name"] == f"{namespace}-fanout-subscribe":
+                    system.redis.client_kill_filter(_id=connection["id"])
+            for number in range(1, 30):
+                source(system.event_port, b"%d|P|2|1\n%d|B\n" % (2 * number, 2 * number - 1))
+                wait_until(partial(_released_more_than, system, 2 * number - 1), "events go on")
+            node.send_signal(signal.SIGCONT)
+            received = user.wait_until_closed()
+            whole = b"".join(b"%d|B\n%d|P|2|1\n" % (2 * n - 1, 2 * n) for n in range(1, 30))
+            assert whole.startswith(received)
+        wait_until(lambda: system.logged("connections_closed") == 1, "said why")
+        assert "the journal" in system.log.read_text()
 
 
 def test_a_restarted_listener_keeps_what_it_has_read(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -181,36 +231,30 @@ def test_everything_is_stopped_in_the_middle_and_goes_on(valkey_url: str, namesp
 
 
 def test_redis_is_killed_and_comes_back(redis_url: str, namespace: str, tmp_path: Path) -> None:
-    """With every write on disk nothing that was accepted is lost, and the listener keeps what it has read."""
+    """With every write on disk nothing that was accepted is lost, and clients notice nothing but a pause."""
     assert redis_url  # redis-server is there
     oracle, arrival = generated(Workload(60_000, 40, 4), USERS)
     port, folder = free_port(), str(tmp_path)
     durable = ("--appendonly", "yes", "--appendfsync", "always", "--dir", folder)
     with system_server(port, *durable) as server:
         url = f"redis://127.0.0.1:{port}/0"
-        with running(url, namespace, tmp_path / "log") as system:
-            with peers(system.client_port, USERS) as clients:
-                wait_until(lambda: len(system.online()) == 20, "all online")
-                sending = slowly(system.event_port, arrival, 3.0)
-                wait_until(lambda: system.state("released") > 5000, "events flow")
-                server.kill()
-                server.wait()
-                for client in clients:
-                    assert client.user is not None
-                    assert oracle.expected[client.user].bytes.startswith(client.wait_until_closed())
+        with running(url, namespace, tmp_path / "log") as system, peers(system.client_port, USERS) as clients:
+            wait_until(lambda: len(system.online()) == 20, "all online")
+            sending = slowly(system.event_port, arrival, 3.0)
+            wait_until(lambda: system.state("released") > 5000, "events flow")
+            server.kill()
+            server.wait()
             with system_server(port, *durable):
                 wait_until(lambda: system.logged("redis_back") >= 4, "every service is back")
+                expect_everything(clients, {user: expected.bytes for user, expected in oracle.expected.items()})
                 sending.join(PATIENCE_S)
-                with peers(system.client_port, [1]) as (user,):
-                    wait_until(lambda: system.online() == {"1"}, "online")
-                    source(system.event_port, b"60001|B\n")
-                    user.wait_for(b"60001|B\n")
-                assert system.state("released") == 60_001
+                assert system.state("released") == 60_000
                 assert _graph_of(system, range(1, 21)) == {
                     (str(a), str(b)) for b, fans in oracle.followers.items() for a in fans
                 }
                 for event in ("redis_away", "redis_back"):
                     assert system.logged(event) == 4, "said once by each service"
+                assert system.logged("connections_closed") == 0
                 system.stop_all()
 
 

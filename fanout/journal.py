@@ -1,0 +1,35 @@
+"""Reading again what a node missed: the journal's batches after the last one that it has."""
+
+from collections.abc import AsyncIterator
+
+from contract.frames import Frame, stream_id
+from contract.keys import Keys
+from contract.redis_link import Calls
+from fanout.feed import Messages
+
+PARTS = 16
+"""Parts asked for at a time; one holds at most 1,000 users and their lines."""
+
+
+class JournalGoneError(Exception):
+    """The journal no longer has what was missed, so a connection would have a hole."""
+
+
+async def missed_batches(calls: Calls, keys: Keys, last: int, until: int) -> AsyncIterator[tuple[Frame, Messages]]:
+    """The batches after `last` up to `until`, in order. JournalGoneError when one of them is not there."""
+    position = f"{last + 1}-0"
+    expected = last + 1
+    messages: Messages = {}
+    while expected <= until:
+        parts = await calls.call("XRANGE", keys.deliveries, position, until, "COUNT", PARTS)
+        if not parts:
+            raise JournalGoneError(f"the journal does not have batch {expected}")
+        for part_id, fields in parts:
+            batch, part = stream_id(part_id)
+            if batch != expected:
+                raise JournalGoneError(f"the journal goes on with batch {batch}, not with {expected}")
+            messages |= dict(zip(fields[::2], fields[1::2], strict=True))
+            position = f"{batch}-{part + 1}"
+            if (frame := messages.pop(b"frame", None)) is not None:
+                yield Frame.decode(frame), messages
+                messages, expected = {}, expected + 1
