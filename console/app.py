@@ -114,12 +114,12 @@ def demo(
         reports.append(Simulation(plan, notes).run())
 
     notes.print(f"starting a listener, a sequencer and {fanouts} fanout nodes on an embedded Valkey …")
-    up.run(
+    interrupted = up.run(
         up.System(settings, fanouts, 1, redis_port),
         lambda line: notes.print(line, highlight=False, soft_wrap=True),
         simulate_it,
     )
-    if not reports:
+    if interrupted:
         sys.exit(INTERRUPTED)
     reports[0].show(Console())
     sys.exit(0 if reports[0].passed else 1)

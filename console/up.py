@@ -39,12 +39,15 @@ class System:
     data_dir: Path | None = None
 
 
-def run(system: System, say: Callable[[str], None], then: Callable[[System], None] | None = None) -> None:
-    """Run until SIGINT or SIGTERM, or until `then`, begun in a thread when all is ready, has ended."""
-    uvloop.run(_run(system, say, then))
+def run(system: System, say: Callable[[str], None], then: Callable[[System], None] | None = None) -> bool:
+    """Run until SIGINT or SIGTERM, or until `then`, begun in a thread when all is ready, has ended.
+
+    Returns whether it was a signal that ended it.
+    """
+    return uvloop.run(_run(system, say, then))
 
 
-async def _run(system: System, say: Callable[[str], None], then: Callable[[System], None] | None) -> None:
+async def _run(system: System, say: Callable[[str], None], then: Callable[[System], None] | None) -> bool:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -58,13 +61,14 @@ async def _run(system: System, say: Callable[[str], None], then: Callable[[Syste
         settings = system.settings
         await _start_services(system, children, stop)
         if stop.is_set():
-            return
+            return True
         children.started = True
         ports = (settings.event_port, settings.client_port)
         announced = Running(os.getpid(), settings.redis_url, settings.namespace, *ports)
         announced.announce()
         say(_ready(system))
         await _until_stopped(system, stop, then)
+        return stop.is_set()
     finally:
         if announced is not None:
             announced.withdraw()
