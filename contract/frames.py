@@ -2,12 +2,16 @@
 
 A frame is a header line of `name=value` pairs and the batch's broadcast lines:
 
-    batch=42 cursor=1732391092341-0 next=70001 gone=
+    batch=42 cursor=1732391092341-0 next=70001 epoch=9f31c2 after=51e07a@40 safe=42 gone=
     69998|B
 
-`batch` counts up by one from frame to frame, so a missing one shows. `cursor` is the last stream entry
-that the batch consumed: a join at or before it is in force from this batch on. `gone` names the nodes
-that this batch takes out of the system; such a node must not write the batch.
+- `batch` counts up by one from frame to frame, so a missing one shows.
+- `cursor` is the last stream entry that the batch consumed: a join at or before it is in force from this batch on.
+- `epoch` is the sequencer's term, a random name, and `after` the epoch before it with its last batch. So a batch says
+  which past it continues: after a fail-over to an older copy of the data, numbers repeat but the chain breaks.
+- `safe` is the last batch that may be written out. It is the batch itself, unless the sequencer waits for replicas;
+  then a message `safe=42` of its own follows on the channel once they have it.
+- `gone` names the nodes that this batch takes out of the system; such a node must not write the batch.
 """
 
 from dataclasses import dataclass
@@ -29,6 +33,23 @@ def after(cursor: bytes) -> bytes:
     return b"%d-%d" % (milliseconds, sequence + 1)
 
 
+SAFE = b"safe="
+"""How a message begins which says that replicas have the batches up to a number."""
+
+
+def last_of(epoch: bytes, batch: int) -> bytes:
+    """`51e07a@40`: the last batch of an epoch, as `after` names it."""
+    return b"%b@%d" % (epoch, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a term stands in the chain of epochs."""
+
+    epoch: bytes
+    after: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One batch as the nodes see it. `lines` holds whole broadcast lines in sequence order."""
@@ -36,12 +57,15 @@ class Frame:
     batch: int
     cursor: bytes
     next: int
+    place: Place
+    safe: int
     gone: tuple[bytes, ...] = ()
     lines: bytes = b""
 
     def encode(self) -> bytes:
-        header = (self.batch, self.cursor, self.next, b",".join(self.gone))
-        return b"batch=%d cursor=%b next=%d gone=%b\n%b" % (*header, self.lines)
+        place, gone = self.place, b",".join(self.gone)
+        header = (self.batch, self.cursor, self.next, place.epoch, place.after, self.safe, gone)
+        return b"batch=%d cursor=%b next=%d epoch=%b after=%b safe=%d gone=%b\n%b" % (*header, self.lines)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
@@ -49,4 +73,10 @@ class Frame:
         header, _, lines = payload.partition(b"\n")
         fields = dict(pair.split(b"=", 1) for pair in header.split(b" "))
         gone = tuple(name for name in fields[b"gone"].split(b",") if name)
-        return cls(int(fields[b"batch"]), fields[b"cursor"], int(fields[b"next"]), gone, lines)
+        place = Place(fields[b"epoch"], fields[b"after"])
+        numbers = (int(fields[b"batch"]), fields[b"cursor"], int(fields[b"next"]))
+        return cls(*numbers, place, int(fields[b"safe"]), gone, lines)
+
+    def continues(self, epoch: bytes, batch: int) -> bool:
+        """Whether the past of this frame has `batch` of `epoch` as the batch before this one."""
+        return self.batch == batch + 1 and (self.place.epoch == epoch or self.place.after == last_of(epoch, batch))

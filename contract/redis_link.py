@@ -22,6 +22,7 @@ import hiredis
 from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
 from contract.errors import ParadeError, RedisUnavailableError
+from contract.settings import Settings
 
 Reply = Any
 """What hiredis makes of an answer: bytes, int, None, or a list of these."""
@@ -183,6 +184,17 @@ async def _log_in(link: RedisLink, options: dict[str, Any], name: str) -> None:
     await link.call("SELECT", int(options.get("db", 0)))
     await link.call("CLIENT", "SETNAME", name)
     await link.call("PING")  # a server that still loads its data says so here
+
+
+async def wait_for_replicas(calls: Calls, settings: Settings) -> None:
+    """Wait until `wait_replicas` replicas have all that was written on this connection.
+
+    RedisUnavailableError when they do not confirm it in time (https://redis.io/docs/latest/commands/wait/).
+    """
+    wanted = settings.wait_replicas
+    confirmed = await calls.call("WAIT", wanted, int(settings.redis_timeout_s * 500))
+    if confirmed < wanted:
+        raise RedisUnavailableError(f"{confirmed} of {wanted} replicas have confirmed the last write")
 
 
 class Script:

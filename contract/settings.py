@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         8 * MIB, ge=4 * KIB, description="unconsumed event bytes in Redis at which listeners stop reading"
     )
 
+    wait_replicas: int = Field(
+        0, ge=0, description="replicas of Redis that must have an event or a batch before anyone relies on it"
+    )
+
     first_sequence: int = Field(1, ge=1, description="sequence number that a new deployment releases first")
     lease_s: float = Field(3.0, ge=1, description="how long a silent sequencer keeps the lease")
     tick_s: float = Field(1.0, gt=0, description="longest time between frames; an idle sequencer ticks")

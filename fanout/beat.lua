@@ -1,16 +1,19 @@
 -- A node's heartbeat: the last batch it has written, when (Redis time, ms), and its connections.
 -- A node that was expelled gets -1 and must not go on under this id. A new node enters with the batch
--- that is committed now, and is told it: it owes nothing older. All get the batch that is committed now.
+-- that is committed now, and owes nothing older. All get {batch committed now, its epoch}.
 local nodes, state = KEYS[1], KEYS[2]
 local node, batch, connections = ARGV[1], ARGV[2], ARGV[3]
 
 local committed = redis.call('HGET', state, 'batch') or '0'
+local epoch = redis.call('HGET', state, 'epoch') or ''
 if batch == 'new' then
   batch = committed
 elseif redis.call('HEXISTS', nodes, node) == 0 then
-  return -1
+  return { -1, epoch }
 end
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+-- HDEL takes no memory and comes first, so that a Redis with its memory full still takes heartbeats.
+redis.call('HDEL', nodes, node)
 redis.call('HSET', nodes, node, batch .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. connections)
-return tonumber(committed)
+return { tonumber(committed), epoch }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from contract.errors import RedisUnavailableError
-from contract.frames import Frame
+from contract.frames import SAFE, Frame
 from contract.keys import Keys
 from contract.redis_link import RedisLink
 
@@ -29,13 +29,16 @@ class FrameLostError(Exception):
 class Feed:
     """Turns the messages of one subscription into batches, in order.
 
-    Batches are held back until `go_on` says which one was the last that is known from elsewhere.
+    What comes is kept aside until `go_on`: first the node learns from elsewhere (`catch_up_from`, `take`) what it
+    has missed. Each batch is held until it is safe (`contract/frames.py`).
     """
 
     def __init__(self, link: RedisLink, keys: Keys, timeout_s: float, on_batch: OnBatch) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.heard_s = asyncio.get_running_loop().time()
-        self.last_batch: int | None = None
+        self.last_batch = 0
+        """The last batch heard; those after the last safe one are held."""
+        self._caught_up = False
         self._link = link
         self._timeout_s = timeout_s
         self._on_batch = on_batch
@@ -43,6 +46,8 @@ class Feed:
         self._user = keys.user.encode()
         self._messages: Messages = {}
         self._early: list[tuple[Frame, Messages]] = []
+        self._held: deque[tuple[Frame, Messages]] = deque()
+        self._safe = 0
         self._confirming: deque[tuple[bytes, asyncio.Future[None]]] = deque()
         link.on_message = self._received
 
@@ -53,13 +58,29 @@ class Feed:
         for start in range(0, len(waiting), CHANNELS):
             await self.subscribe(waiting[start : start + CHANNELS])
 
-    def go_on(self, last: int) -> None:
-        """Everything up to batch `last` is known; hand out what came since, and from now on at once."""
+    def catch_up_from(self, last: int) -> None:
+        """Everything up to batch `last` is known."""
         self.last_batch = last
+
+    def take(self, frame: Frame, messages: Messages) -> None:
+        """The next batch, from wherever. FrameLostError (in `failed`) when it is not the next one."""
+        if self.failed.done():
+            return
+        if frame.batch != self.last_batch + 1:
+            reason = f"batch {self.last_batch + 1} is missing, {frame.batch} came"
+            self.failed.set_exception(FrameLostError(reason))
+            return
+        self.last_batch = frame.batch
+        self._held.append((frame, messages))
+        self._is_safe(frame.safe)
+
+    def go_on(self) -> None:
+        """Hand out what came meanwhile, and from now on at once."""
+        self._caught_up = True
         early, self._early = self._early, []
         for frame, messages in early:
-            if frame.batch > last:
-                self._hand_out(frame, messages)
+            if frame.batch > self.last_batch:
+                self.take(frame, messages)
 
     async def subscribe(self, users: Iterable[bytes]) -> None:
         """Subscribe to users' channels; returns once Redis has confirmed it."""
@@ -91,20 +112,18 @@ class Feed:
                 confirmed.set_result(None)
 
     def _close_batch(self, payload: bytes) -> None:
+        if payload.startswith(SAFE):
+            self._is_safe(int(payload.removeprefix(SAFE)))
+            return
         frame = Frame.decode(payload)
         messages, self._messages = self._messages, {}
         self.heard_s = asyncio.get_running_loop().time()
-        if self.last_batch is None:
-            self._early.append((frame, messages))
+        if self._caught_up:
+            self.take(frame, messages)
         else:
-            self._hand_out(frame, messages)
+            self._early.append((frame, messages))
 
-    def _hand_out(self, frame: Frame, messages: Messages) -> None:
-        if self.failed.done():
-            return
-        if frame.batch != (self.last_batch or 0) + 1:
-            reason = f"batch {(self.last_batch or 0) + 1} is missing, {frame.batch} came"
-            self.failed.set_exception(FrameLostError(reason))
-            return
-        self.last_batch = frame.batch
-        self._on_batch(frame, messages)
+    def _is_safe(self, batch: int) -> None:
+        self._safe = max(self._safe, batch)
+        while self._held and self._held[0][0].batch <= self._safe and not self.failed.done():
+            self._on_batch(*self._held.popleft())

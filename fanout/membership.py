@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+import structlog
+
 from contract.frames import stream_id
-from contract.redis_link import RedisLink, Script
+from contract.redis_link import RedisLink, RedisRefusedError, Script
 from contract.settings import Settings
 from fanout.feed import Feed, FrameLostError
 from fanout.members import Members
@@ -17,10 +19,12 @@ ENTRY_USERS = 1000
 BEAT_S = 0.005
 """Shortest time between two heartbeats."""
 IDLE_BEAT_S = 1.0
-
-
+FULL_S = 1.0
+"""Time between tries to tell who came while Redis has its memory full."""
 SILENCE_S = 1.0
 """Silence beyond a tick after which something must have been lost."""
+
+log = structlog.get_logger()
 
 
 class ExpelledError(Exception):
@@ -47,13 +51,13 @@ class Membership:
         """Someone came or left."""
         self._news.set()
 
-    async def enter(self) -> int:
-        """Become a node of the deployment; returns the last batch before it."""
+    async def enter(self) -> tuple[int, bytes]:
+        """Become a node of the deployment; returns the last batch before it, and its epoch."""
         await self._link.call("SCRIPT", "LOAD", BEAT.text)
         return await self._beat("new")
 
-    async def resume(self, written: int) -> int:
-        """Be the node that it was, on a new connection; returns the batch committed last."""
+    async def resume(self, written: int) -> tuple[int, bytes]:
+        """Be the node that it was, on a new connection; returns the batch committed last, and its epoch."""
         await self._link.call("SCRIPT", "LOAD", BEAT.text)
         committed = await self._beat(written)
         self._members.tell_again()
@@ -79,24 +83,36 @@ class Membership:
                 # Confirmed before the join is posted, so nothing of the batch that consumes it is missed.
                 await self._feed.subscribe([user.id for user in joins])
                 fields += ["join", b" ".join(user.id for user in joins)]
-            entry = await self._link.call("XADD", self._keys.events, "*", *fields)
-            self._members.joined(joins, stream_id(entry))
+            try:
+                entry = await self._link.call("XADD", self._keys.events, "*", *fields)
+            except RedisRefusedError as refusal:
+                await self._wait_for_memory(refusal)
+            else:
+                self._members.joined(joins, stream_id(entry))
+
+    async def _wait_for_memory(self, refusal: RedisRefusedError) -> None:
+        # Those who are here already are served on meanwhile.
+        if not str(refusal).startswith("OOM"):
+            raise refusal
+        log.warning("joins_wait", reason=str(refusal))
+        self._members.tell_again()
+        await asyncio.sleep(FULL_S)
 
     async def beat(self, writer: Writer) -> None:
         """Report the batch written last: soon after it changed, else every second.
 
         FrameLostError when batches are committed of which nothing is heard, which is how the loss of the last
-        frame before a silence shows. StateWentBackError when Redis knows fewer batches than this node.
+        frame before a silence shows; also when Redis knows fewer batches than this node, to look into it.
         """
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(writer.advanced.wait(), IDLE_BEAT_S)
             writer.advanced.clear()
-            heard = self._feed.last_batch or 0
-            committed = await self._beat(writer.written)
+            heard = self._feed.last_batch
+            committed, _ = await self._beat(writer.written)
             if committed < heard:
-                raise StateWentBackError(f"Redis is at batch {committed}, this node at {heard}")
+                raise FrameLostError(f"Redis is at batch {committed}, this node has heard {heard}")
             if committed > heard and loop.time() - self._feed.heard_s > self._silence_s:
                 raise FrameLostError(f"batch {heard + 1} was committed and not heard of")
             await asyncio.sleep(BEAT_S)
@@ -106,9 +122,9 @@ class Membership:
         reports = await self._link.call("HVALS", self._keys.nodes)
         return [int(report.split()[2]) for report in reports]
 
-    async def _beat(self, batch: int | str) -> int:
-        keys, connections = self._keys, self._members.connections
-        answer = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, self._node, batch, connections)
-        if answer < 0:
+    async def _beat(self, batch: int | str) -> tuple[int, bytes]:
+        keys, arguments = self._keys, (self._node, batch, self._members.connections)
+        committed, epoch = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, *arguments)
+        if committed < 0:
             raise ExpelledError(f"node {self._node} is no longer part of the deployment")
-        return int(answer)
+        return int(committed), epoch

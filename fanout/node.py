@@ -95,7 +95,8 @@ class Life:
         self._server = server
         limits = (settings.client_buffer_bytes, settings.node_buffer_bytes, settings.client_stall_s)
         self._writer = Writer(server.members, server, Pressure(*limits))
-        self._last_batch: int | None = None
+        self._entered = False
+        self._last_batch, self._epoch = 0, b""
         self.served = False
 
     async def serve(
@@ -111,7 +112,8 @@ class Life:
         feed = Feed(subscribed, self._settings.keys, timeout_s, lambda *batch: self._from_feed(feed, *batch))
         membership = Membership(self._id, commands, feed, self._server.members, self._settings)
         await feed.start(self._server.members.users)
-        feed.go_on(await self._catch_up(membership, commands))
+        await (self._catch_up(feed, membership, commands) if self._entered else self._enter(feed, membership))
+        feed.go_on()
         self._server.on_news = membership.notify
         self.served = True
         on_ready()
@@ -121,19 +123,22 @@ class Life:
         """Write nothing more."""
         self._writer.close()
 
-    async def _catch_up(self, membership: Membership, commands: RedisLink) -> int:
-        if self._last_batch is None:
-            self._last_batch = self._writer.written = await membership.enter()
-            log.info("node_entered", node=self._id)
-            return self._last_batch
+    async def _enter(self, feed: Feed, membership: Membership) -> None:
+        self._last_batch, self._epoch = await membership.enter()
+        self._writer.written = self._last_batch
+        feed.catch_up_from(self._last_batch)
+        self._entered = True
+        log.info("node_entered", node=self._id)
+
+    async def _catch_up(self, feed: Feed, membership: Membership, commands: RedisLink) -> None:
         missed_from = self._last_batch
-        committed = await membership.resume(self._writer.written)
-        if committed < missed_from:
-            raise StateWentBackError(f"Redis is at batch {committed}, this node at {missed_from}")
+        committed, epoch = await membership.resume(self._writer.written)
+        if committed < missed_from or (committed == missed_from and epoch != self._epoch):
+            raise StateWentBackError(_another_past(committed, epoch, missed_from, self._epoch))
+        feed.catch_up_from(missed_from)
         async for frame, messages in missed_batches(commands, self._settings.keys, missed_from, committed):
-            self._take(frame, messages)
+            feed.take(frame, messages)
         log.info("node_resumed", node=self._id, batches_from_journal=committed - missed_from)
-        return committed
 
     async def _until_ended(
         self,
@@ -178,13 +183,16 @@ class Life:
                 self._server.close_some(surplus)
 
     def _from_feed(self, feed: Feed, frame: Frame, messages: Messages) -> None:
-        try:
-            self._take(frame, messages)
-        except ExpelledError as problem:
-            feed.failed.set_exception(problem)
-
-    def _take(self, frame: Frame, messages: Messages) -> None:
         if self._name in frame.gone:
-            raise ExpelledError(f"node {self._id} was expelled")
-        self._last_batch = frame.batch
-        self._writer.deliver(frame, messages)
+            feed.failed.set_exception(ExpelledError(f"node {self._id} was expelled"))
+        elif not frame.continues(self._epoch, self._last_batch):
+            found = (frame.batch, frame.place.epoch, self._last_batch, self._epoch)
+            feed.failed.set_exception(StateWentBackError(_another_past(*found)))
+        else:
+            self._last_batch, self._epoch = frame.batch, frame.place.epoch
+            self._writer.deliver(frame, messages)
+
+
+def _another_past(found_batch: int, found_epoch: bytes, batch: int, epoch: bytes) -> str:
+    found, written = f"{found_batch} of epoch {found_epoch.decode()}", f"{batch} of epoch {epoch.decode()}"
+    return f"Redis went back to an older copy of its data: it has batch {found}, this node has written {written}"

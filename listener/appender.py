@@ -11,7 +11,7 @@ import structlog
 
 from contract.errors import RedisUnavailableError
 from contract.readiness import Readiness
-from contract.redis_link import RedisLink, Script, connect
+from contract.redis_link import RedisLink, Script, connect, wait_for_replicas
 from contract.service import Backoff
 from contract.settings import Settings
 from listener.intake import Intake
@@ -118,6 +118,8 @@ class Appender:
     async def _append(self, link: RedisLink) -> None:
         keys = self._keys
         backlog = await link.call("EVALSHA", APPEND.sha, 2, keys.events, keys.state, self._entry)
+        if self._settings.wait_replicas:
+            await wait_for_replicas(link, self._settings)
         self._entry = b""
         while backlog > self._settings.backlog_bytes and not self._draining:
             await asyncio.sleep(POLL_S)

@@ -5,12 +5,25 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import chain
 
-from contract.frames import Frame, after
+from contract.frames import Frame, Place, after
 from contract.framing import SAMPLE_BYTES
 
 Argument = bytes | str | int
 RECORDED_PER_BATCH = 100
 """Refused lines of a batch that are recorded; more are only counted, so that rubbish stays cheap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a commit needs beside the batch."""
+
+    number: int
+    token: str
+    lease_ms: int
+    place: Place
+    safe: int
+    journal_first: int
+    rejected_entries: int
 
 
 @dataclass(slots=True)
@@ -39,23 +52,20 @@ class Batch:
         """What this batch costs those downstream, in bytes."""
         return self.raw_bytes + self.published_bytes
 
-    def arguments(
-        self, number: int, token: str, lease_ms: int, rejected_entries: int, journal_first: int
-    ) -> list[Argument]:
+    def arguments(self, stamp: Stamp) -> list[Argument]:
         """ARGV of `commit.lua`, in the order in which it reads them."""
-        frame = Frame(number, self.cursor, self.next, self.gone, self.broadcasts)
-        args: list[Argument] = [token, lease_ms, number, self.next, self.cursor, after(self.cursor)]
-        args += [self.raw_bytes, rejected_entries, frame.encode(), journal_first]
-        counts = [(name, count) for name, count in self.counts.items() if count]
-        _section(args, counts)
+        frame = Frame(stamp.number, self.cursor, self.next, stamp.place, stamp.safe, self.gone, self.broadcasts)
+        args: list[Argument] = [stamp.token, stamp.lease_ms, stamp.number, self.next, self.cursor, after(self.cursor)]
+        args += [stamp.place.epoch, self.raw_bytes, stamp.rejected_entries, frame.encode(), stamp.journal_first]
         _section(args, [pair for pair, change in self.changes.items() if change == b"F"])
         _section(args, [pair for pair, change in self.changes.items() if change == b"U"])
-        _section(args, self.waiting)
-        _section(args, [(reason, line[:SAMPLE_BYTES]) for reason, line in self.rejected[:RECORDED_PER_BATCH]])
         _section(args, [(node, user) for node, users in self.leaves for user in users])
         _section(args, [(node, user) for node, users in self.joins for user in users])
-        args += [len(self.gone), *self.gone]
         _section(args, self.messages)
+        _section(args, [(name, count) for name, count in self.counts.items() if count])
+        _section(args, self.waiting)
+        _section(args, [(reason, line[:SAMPLE_BYTES]) for reason, line in self.rejected[:RECORDED_PER_BATCH]])
+        args += [len(self.gone), *self.gone]
         return args
 
 

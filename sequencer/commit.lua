@@ -2,6 +2,8 @@
 --
 -- It first checks that the caller still holds the lease and that this is the very next batch, so neither
 -- a paused sequencer that wakes up nor a repeated call can commit anything twice.
+-- Redis does not roll a script back that fails midway. So whatever can fail is checked before the first write, or
+-- (the many sets of the graph, which would cost too much to look at first) undone before anything else is written.
 -- Returns the nodes' reports (field, value, …), which the flow control needs after every batch anyway.
 
 local state, lease, waiting, events, rejected, nodes, broadcast =
@@ -9,16 +11,38 @@ local state, lease, waiting, events, rejected, nodes, broadcast =
 local followers, following, online, user = KEYS[8], KEYS[9], KEYS[10], KEYS[11] -- prefixes
 local deliveries = KEYS[12]
 
-local token, lease_ms, batch, next, cursor, after_cursor, raw_bytes, rejected_entries, frame, journal_first =
-  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local at = 11
+local token, lease_ms, batch, next, cursor, after_cursor, epoch, raw_bytes, rejected_entries, frame, journal_first =
+  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local at = 12
 local part_fields = 2000 -- of one journal entry: users and their lines; far below what unpack can take
+
+-- What can fail, before the first write.
 
 if redis.call('GET', lease) ~= token then
   return redis.error_reply('LEASE is not held by ' .. token)
 end
-local last = tonumber(redis.call('HGET', state, 'batch') or '0')
-if last + 1 ~= tonumber(batch) then
+local types = {
+  [state] = 'hash', [nodes] = 'hash', [waiting] = 'zset', [events] = 'stream', [rejected] = 'stream',
+  [deliveries] = 'stream',
+}
+for key, wanted in pairs(types) do
+  local found = redis.call('TYPE', key).ok
+  if found ~= wanted and found ~= 'none' then
+    return redis.error_reply('KEYTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. wanted .. ': delete it')
+  end
+end
+local numbers = redis.call('HGETALL', state)
+local last = '0'
+for i = 1, #numbers, 2 do
+  local name, value = numbers[i], numbers[i + 1]
+  if name == 'batch' then
+    last = value
+  end
+  if name ~= 'cursor' and name ~= 'epoch' and not string.match(value, '^-?%d+$') then
+    return redis.error_reply('STATE ' .. name .. ' of ' .. state .. ' is not a number: ' .. value)
+  end
+end
+if tonumber(last) + 1 ~= tonumber(batch) then
   return redis.error_reply('BATCH ' .. batch .. ' does not follow ' .. last)
 end
 
@@ -31,21 +55,81 @@ local function each_pair(apply)
   at = last_of_section + 1
 end
 
+-- A first write that takes no memory: Redis with its memory full refuses a script only before its first write, and
+-- a batch frees what it consumed.
 redis.call('PEXPIRE', lease, lease_ms) -- 0 gives the lease back
-redis.call('HSET', state, 'batch', batch, 'next', next, 'cursor', cursor)
 
--- The counters.
+-- Sets of users: the graph (edges that are there now, edges that are gone now), then who is online.
+local inverse = { SADD = 'SREM', SREM = 'SADD' }
+local done, failure = {}, nil
+local function change(command, key, member)
+  if failure then
+    return
+  end
+  local changed = redis.pcall(command, key, member)
+  if changed == 1 then
+    local n = #done
+    done[n + 1], done[n + 2], done[n + 3] = inverse[command], key, member
+  elseif changed ~= 0 then
+    failure = 'KEYTYPE ' .. key .. ' is not a set: delete it (' .. tostring(changed.err) .. ')'
+  end
+end
+local function undo(reason)
+  for i = #done - 2, 1, -3 do
+    redis.call(done[i], done[i + 1], done[i + 2])
+  end
+  return redis.error_reply(reason)
+end
+
+each_pair(function(follower, followee)
+  change('SADD', followers .. followee, follower)
+  change('SADD', following .. follower, followee)
+end)
+each_pair(function(follower, followee)
+  change('SREM', followers .. followee, follower)
+  change('SREM', following .. follower, followee)
+end)
+each_pair(function(node, id) change('SREM', online .. node, id) end)
+each_pair(function(node, id) change('SADD', online .. node, id) end)
+if failure then
+  return undo(failure)
+end
+
+-- The journal: each user's lines, then the frame that closes the batch. A part holds some users; the last one
+-- holds the frame. Redis refuses an id that is not above the last one; after the first part it can't.
+local published = at
+local part, fields = 1, {}
+local function write_part()
+  local written = redis.pcall('XADD', deliveries, batch .. '-' .. part, unpack(fields))
+  if type(written) == 'table' then
+    failure = 'JOURNAL ' .. deliveries .. ' does not take batch ' .. batch .. ': ' .. tostring(written.err)
+  end
+  part, fields = part + 1, {}
+end
+each_pair(function(id, lines)
+  if failure then
+    return
+  end
+  fields[#fields + 1] = id
+  fields[#fields + 1] = lines
+  if #fields == part_fields then
+    write_part()
+  end
+end)
+if not failure then
+  fields[#fields + 1] = 'frame'
+  fields[#fields + 1] = frame
+  write_part()
+end
+if failure then
+  return undo(failure)
+end
+
+-- From here on nothing can fail.
+
+redis.call('XTRIM', deliveries, 'MINID', journal_first)
+redis.call('HSET', state, 'batch', batch, 'next', next, 'cursor', cursor, 'epoch', epoch)
 each_pair(function(name, count) redis.call('HINCRBY', state, name, count) end)
-
--- The graph: edges that are there now, edges that are gone now.
-each_pair(function(follower, followee)
-  redis.call('SADD', followers .. followee, follower)
-  redis.call('SADD', following .. follower, followee)
-end)
-each_pair(function(follower, followee)
-  redis.call('SREM', followers .. followee, follower)
-  redis.call('SREM', following .. follower, followee)
-end)
 
 -- The waiting set: what was released leaves, what waits now comes.
 redis.call('ZREMRANGEBYSCORE', waiting, '-inf', '(' .. next)
@@ -55,15 +139,11 @@ each_pair(function(reason, line)
   redis.call('XADD', rejected, 'MAXLEN', '~', rejected_entries, '*', 'reason', reason, 'line', line)
 end)
 
--- Who is online.
-each_pair(function(node, id) redis.call('SREM', online .. node, id) end)
-each_pair(function(node, id) redis.call('SADD', online .. node, id) end)
 local last_gone = at + tonumber(ARGV[at])
 for i = at + 1, last_gone do
   redis.call('DEL', online .. ARGV[i])
   redis.call('HDEL', nodes, ARGV[i])
 end
-at = last_gone + 1
 
 -- The consumed entries; an empty stream has no backlog, whatever was counted.
 redis.call('XTRIM', events, 'MINID', after_cursor)
@@ -72,22 +152,8 @@ if backlog ~= 0 and (backlog < 0 or redis.call('XLEN', events) == 0) then
   redis.call('HSET', state, 'backlog', 0)
 end
 
--- Publication, and the same in the journal: each user's lines, then the frame that closes the batch. A part of
--- the journal holds some users; the last one holds the frame.
-redis.call('XTRIM', deliveries, 'MINID', journal_first)
-local part, fields = 1, {}
-each_pair(function(id, lines)
-  redis.call('PUBLISH', user .. id, lines)
-  fields[#fields + 1] = id
-  fields[#fields + 1] = lines
-  if #fields == part_fields then
-    redis.call('XADD', deliveries, batch .. '-' .. part, unpack(fields))
-    part, fields = part + 1, {}
-  end
-end)
-fields[#fields + 1] = 'frame'
-fields[#fields + 1] = frame
-redis.call('XADD', deliveries, batch .. '-' .. part, unpack(fields))
+at = published
+each_pair(function(id, lines) redis.call('PUBLISH', user .. id, lines) end)
 redis.call('PUBLISH', broadcast, frame)
 
 return redis.call('HGETALL', nodes)

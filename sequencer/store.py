@@ -1,16 +1,18 @@
 """The sequencer's Redis commands: loading the state of a deployment, committing a batch."""
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract.events import Event, parse
-from contract.frames import stream_id
-from contract.redis_link import Calls, RedisRefusedError, Script
+from contract.frames import SAFE, Place, last_of, stream_id
+from contract.redis_link import Calls, RedisRefusedError, Script, wait_for_replicas
 from contract.settings import Settings
-from sequencer.batch import Batch
+from sequencer.batch import Batch, Stamp
 from sequencer.journal import Journal
 
+ACQUIRE = Script(Path(__file__).with_name("acquire.lua"))
 COMMIT = Script(Path(__file__).with_name("commit.lua"))
 CHUNK = 1000
 """How much is asked for at a time while loading, so that no answer is huge."""
@@ -40,6 +42,8 @@ class Store:
         self._token = token
         self._lease_ms = int(settings.lease_s * 1000)
         self._journal = Journal(settings.journal_bytes)
+        self._place = Place(b"", b"")
+        self._safe = 0
         keys = settings.keys
         self._keys = keys
         self._commit_keys = (
@@ -48,23 +52,24 @@ class Store:
         )
 
     async def prepare(self) -> None:
-        """Load the script; once per connection."""
-        await self._calls.call("SCRIPT", "LOAD", COMMIT.text)
+        """Load the scripts; once per connection."""
+        for script in (ACQUIRE, COMMIT):
+            await self._calls.call("SCRIPT", "LOAD", script.text)
 
     async def acquire(self) -> bool:
         """Take the lease if it is free (or still ours)."""
-        lease = self._keys.lease
-        if await self._calls.call("SET", lease, self._token, "NX", "PX", self._lease_ms):
-            return True
-        if await self._calls.call("GET", lease) == self._token.encode():
-            return bool(await self._calls.call("PEXPIRE", lease, self._lease_ms))
-        return False
+        arguments = (self._keys.lease, self._token, self._lease_ms)
+        return bool(await self._calls.call("EVALSHA", ACQUIRE.sha, 1, *arguments))
 
     async def load(self) -> State:
-        """Read all that a new term needs: position, waiting events, who is online."""
+        """Begin a term, an epoch of its own: read position, waiting events, who is online."""
         key = self._keys.state
-        await self._calls.call("HSETNX", key, "next", self._settings.first_sequence)
-        next_number, batch, cursor = await self._calls.call("HMGET", key, "next", "batch", "cursor")
+        next_number, batch, cursor, epoch = await self._calls.call("HMGET", key, "next", "batch", "cursor", "epoch")
+        if next_number is None:
+            next_number = self._settings.first_sequence
+            await self._calls.call("HSET", key, "next", next_number)
+        self._place = Place(secrets.token_hex(3).encode(), last_of(epoch or b"", int(batch or 0)))
+        self._safe = 0
         await self._check_journal(int(batch or 0))
         waiting: list[Event] = []
         while lines := await self._calls.call("ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1):
@@ -104,16 +109,28 @@ class Store:
         LeaseLostError when another process sequences now. Any other error leaves it open whether the
         batch was committed; only loading anew tells.
         """
-        lease_ms = 0 if last else self._lease_ms
-        first_kept = self._journal.add(number, batch.published_bytes)
-        arguments = batch.arguments(number, self._token, lease_ms, self._settings.rejected_entries, first_kept)
-        keys = self._commit_keys
+        replicas, keys = self._settings.wait_replicas, self._commit_keys
+        stamp = Stamp(
+            number,
+            self._token,
+            lease_ms=0 if last else self._lease_ms,
+            place=self._place,
+            safe=self._safe if replicas else number,
+            journal_first=self._journal.add(number, batch.published_bytes),
+            rejected_entries=self._settings.rejected_entries,
+        )
+        commit = self._calls.call("EVALSHA", COMMIT.sha, len(keys), *keys, *batch.arguments(stamp))
         try:
-            return _pairs(await self._calls.call("EVALSHA", COMMIT.sha, len(keys), *keys, *arguments))
+            reports = _pairs(await commit)
         except RedisRefusedError as refusal:
             if str(refusal).startswith("LEASE"):
                 raise LeaseLostError(str(refusal)) from None
             raise
+        if replicas:
+            await wait_for_replicas(self._calls, self._settings)
+            self._safe = number
+            await self._calls.call("PUBLISH", self._keys.broadcast, SAFE + b"%d" % number)
+        return reports
 
 
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:

@@ -8,10 +8,12 @@ from tests.integration.conftest import Calls
 async def test_heartbeats(calls: Calls, settings: Settings) -> None:
     keys = settings.keys
     await calls.call("SCRIPT", "LOAD", BEAT.text)
-    await calls.call("HSET", keys.state, "batch", 41)
+    await calls.call("HSET", keys.state, "batch", 41, "epoch", "e1")
 
     async def beat(batch: int | str) -> int:
-        return int(await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7))
+        committed, epoch = await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7)
+        assert epoch == b"e1"
+        return int(committed)
 
     assert await beat(40) == -1
     assert await beat("new") == 41
