@@ -12,7 +12,7 @@ from rich.console import Console
 
 from console import redis_calls, running, up
 from contract.errors import ParadeError, RedisUnavailableError
-from contract.redis_link import place
+from contract.redis_url import place
 from contract.service import raise_file_limit
 from contract.settings import Settings, environment_name, load
 from simulator.report import Report

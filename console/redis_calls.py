@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
+from redis.sentinel import Sentinel
 
+from contract import redis_url
 from contract.errors import ParadeError, RedisUnavailableError, RedisUnsuitableError
-from contract.redis_link import place
+from contract.redis_url import RedisUrl, place
 from contract.settings import Settings
 
 OLDEST = (6, 2)
@@ -17,23 +20,32 @@ OLDEST = (6, 2)
 @contextmanager
 def connected(settings: Settings) -> Iterator["redis.Redis"]:
     """A client for a few commands. RedisUnavailableError when the server can't be reached or refuses."""
-    timeout_s = settings.redis_timeout_s
+    where = place(settings.redis_url)
     try:
-        client = redis.Redis.from_url(
-            # RESP2, because a server that is too old to know RESP3 must get to say how old it is.
-            settings.redis_url,
-            protocol=2,
-            socket_connect_timeout=timeout_s,
-            socket_timeout=timeout_s,
-        )
-    except ValueError as problem:
-        raise ParadeError(f"{settings.redis_url!r} is not a Redis URL: {problem}") from None
-    try:
-        yield client
+        with _client(redis_url.parse(settings.redis_url), settings.redis_timeout_s) as client:
+            yield client
     except redis.RedisError as problem:
-        raise RedisUnavailableError(f"Redis at {place(settings.redis_url)}: {problem}") from None
-    finally:
-        client.close()
+        raise RedisUnavailableError(f"Redis at {where}: {problem}") from None
+
+
+def _client(where: RedisUrl, timeout_s: float) -> "redis.Redis":
+    options: dict[str, Any] = {
+        # RESP2, because a server that is too old to know RESP3 must get to say how old it is.
+        "protocol": 2,
+        "socket_connect_timeout": timeout_s,
+        "socket_timeout": timeout_s,
+    }
+    if where.tls:
+        options |= {"ssl": True, "ssl_ca_certs": where.ca_file}
+    login: dict[str, Any] = {"username": where.username, "password": where.password, "db": where.db}
+    if where.sentinels:
+        asking = options | {"username": where.sentinel_username, "password": where.sentinel_password}
+        sentinel = Sentinel(where.sentinels, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+        primary: redis.Redis = sentinel.master_for(where.service, **login)  # type: ignore[no-untyped-call]
+        return primary
+    if where.path is not None:
+        return redis.Redis(unix_socket_path=where.path, **options, **login)
+    return redis.Redis(where.host, where.port, **options, **login)
 
 
 def check_server(settings: Settings) -> None:

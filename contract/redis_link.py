@@ -15,13 +15,15 @@ import hashlib
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import hiredis
-from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection, parse_url
 
-from contract.errors import ParadeError, RedisUnavailableError
+from contract import redis_url
+from contract.errors import RedisUnavailableError
+from contract.redis_url import RedisUrl, place
 from contract.settings import Settings
 
 Reply = Any
@@ -135,19 +137,19 @@ class RedisLink(asyncio.Protocol):
 
 
 async def connect(url: str, timeout_s: float, name: str) -> RedisLink:
-    """Open a link and log in as the URL says; `name` shows in CLIENT LIST.
+    """Open a link to the server, or to the primary that the Sentinels name, and log in as the URL says.
 
-    RedisUnavailableError when the server can't be reached, is still loading, or refuses us.
+    `name` shows in CLIENT LIST. RedisUnavailableError when the server can't be reached, is still loading, is no
+    primary, or refuses us.
     """
-    try:
-        options = dict(parse_url(url))
-    except ValueError as problem:
-        raise ParadeError(f"{url!r} is not a Redis URL: {problem}") from None
+    where = redis_url.parse(url)
     try:
         async with asyncio.timeout(timeout_s):
-            link = await _open(options, timeout_s)
+            if where.sentinels:
+                where = await _find_primary(where, timeout_s)
+            link = await _open(where, timeout_s)
             try:
-                await _log_in(link, options, name)
+                await _log_in(link, where, name)
             except BaseException:
                 link.close()
                 raise
@@ -158,32 +160,54 @@ async def connect(url: str, timeout_s: float, name: str) -> RedisLink:
         raise RedisUnavailableError(f"Redis at {place(url)} can't be reached: {problem}") from None
 
 
-def place(url: str) -> str:
-    """The URL without its password, for messages."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+async def _find_primary(where: RedisUrl, timeout_s: float) -> RedisUrl:
+    """Ask one Sentinel after another (https://redis.io/docs/latest/develop/reference/sentinel-clients/)."""
+    problems = []
+    for host, port in where.sentinels:
+        try:
+            async with asyncio.timeout(timeout_s / (len(where.sentinels) + 1)):
+                answer = await _ask_sentinel(where, host, port, timeout_s)
+        except (OSError, RedisUnavailableError, TimeoutError) as problem:
+            problems.append(f"{host}:{port}: {problem or 'no answer'}")
+            continue
+        if answer:
+            return replace(where, host=answer[0].decode(), port=int(answer[1]))
+        problems.append(f"{host}:{port}: knows no service {where.service}")
+    raise RedisUnavailableError(f"no Sentinel names the primary of {where.service}: {'; '.join(problems)}")
 
 
-async def _open(options: dict[str, Any], timeout_s: float) -> RedisLink:
+async def _ask_sentinel(where: RedisUrl, host: str, port: int, timeout_s: float) -> Reply:
+    login = {"username": where.sentinel_username, "password": where.sentinel_password}
+    link = await _open(replace(where, host=host, port=port), timeout_s)
+    try:
+        await _authenticate(link, **login)
+        return await link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", where.service)
+    finally:
+        link.close()
+
+
+async def _open(where: RedisUrl, timeout_s: float) -> RedisLink:
     loop = asyncio.get_running_loop()
-    if options.get("connection_class") is UnixDomainSocketConnection:
-        _, link = await loop.create_unix_connection(lambda: RedisLink(timeout_s), options["path"])
+    if where.path is not None:
+        _, link = await loop.create_unix_connection(lambda: RedisLink(timeout_s), where.path)
         return link
-    tls = None
-    if options.get("connection_class") is SSLConnection:
-        tls = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    host, port = options.get("host", "127.0.0.1"), options.get("port", 6379)
-    _, link = await loop.create_connection(lambda: RedisLink(timeout_s), host, port, ssl=tls)
+    tls = ssl.create_default_context(cafile=where.ca_file) if where.tls else None
+    _, link = await loop.create_connection(lambda: RedisLink(timeout_s), where.host, where.port, ssl=tls)
     return link
 
 
-async def _log_in(link: RedisLink, options: dict[str, Any], name: str) -> None:
-    if options.get("password"):
-        user = [options["username"]] if options.get("username") else []
-        await link.call("AUTH", *user, options["password"])
-    await link.call("SELECT", int(options.get("db", 0)))
+async def _log_in(link: RedisLink, where: RedisUrl, name: str) -> None:
+    await _authenticate(link, where.username, where.password)
+    await link.call("SELECT", where.db)
     await link.call("CLIENT", "SETNAME", name)
     await link.call("PING")  # a server that still loads its data says so here
+    if where.sentinels and (await link.call("ROLE"))[0] != b"master":
+        raise RedisUnavailableError(f"{where.host}:{where.port} is not the primary of {where.service} any more")
+
+
+async def _authenticate(link: RedisLink, username: str | None, password: str | None) -> None:
+    if password:
+        await link.call("AUTH", *([username] if username else []), password)
 
 
 async def wait_for_replicas(calls: Calls, settings: Settings) -> None:

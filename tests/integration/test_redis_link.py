@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ParadeError, RedisUnavailableError
-from contract.redis_link import RedisLink, RedisRefusedError, connect, place
+from contract.redis_link import RedisLink, RedisRefusedError, connect
 from tests.servers import free_port, system_server
 
 
@@ -77,10 +77,6 @@ async def test_not_a_url() -> None:
 async def test_a_wrong_password(server_url: str) -> None:
     with pytest.raises(RedisRefusedError):
         await connect(server_url.replace("://", "://:secret@"), 1.0, "test")
-
-
-def test_messages_never_show_a_password() -> None:
-    assert place("rediss://user:secret@host:1/2") == "rediss://host:1/2"
 
 
 async def _id_of(link: RedisLink, name: bytes) -> bytes:

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import redis
+from redis.sentinel import Sentinel
 
+from contract import redis_url
 from contract.keys import Keys
 from contract.settings import environment_name
 from tests.servers import free_port
@@ -29,13 +31,22 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = PATI
         time.sleep(0.02)
 
 
+def redis_at(url: str) -> Any:
+    """A client of the server, or of the primary that the Sentinels name now."""
+    options: dict[str, Any] = {"decode_responses": True, "encoding_errors": "replace"}
+    where = redis_url.parse(url)
+    if where.sentinels:
+        return Sentinel(where.sentinels).master_for(where.service, **options)  # type: ignore[no-untyped-call]
+    return redis.Redis.from_url(url, **options)
+
+
 class Deployment:
     """Services of one namespace on one server. Leaving the context ends every process."""
 
     def __init__(self, url: str, namespace: str, log: Path, **settings: object) -> None:
         self.event_port, self.client_port = free_port(), free_port()
         self.keys = Keys(namespace)
-        self.redis: Any = redis.Redis.from_url(url, decode_responses=True, encoding_errors="replace")
+        self.redis: Any = redis_at(url)
         self.log = log
         self.processes: list[subprocess.Popen[bytes]] = []
         self._log_file = log.open("ab")
@@ -100,6 +111,15 @@ class Deployment:
         for node in self.redis.hkeys(self.keys.nodes):
             users |= self.redis.smembers(self.keys.online + node)
         return users
+
+    def graph(self, followers: Iterable[int]) -> set[tuple[str, str]]:
+        """(follower, followee) of these followers; both directions in Redis must agree."""
+        wanted = {str(follower) for follower in followers}
+        forth = {(a, b) for a in wanted for b in self.redis.smembers(self.keys.following + a)}
+        keys = self.redis.keys(self.keys.followers + "*")
+        back = {(a, key.rpartition(":")[2]) for key in keys for a in self.redis.smembers(key) if a in wanted}
+        assert forth == back
+        return forth
 
     def rejected(self) -> list[tuple[str, str]]:
         """(reason, line) of what was refused."""

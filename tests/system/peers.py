@@ -167,3 +167,17 @@ def generated(work: Workload, users: Iterable[int]) -> tuple[Oracle, bytes]:
         oracle.feed(block)
         arrival += block.arrival
     return oracle, arrival
+
+
+def expect_everything(clients: Iterable[Peer], oracle: Oracle) -> None:
+    """Each client receives all that the oracle expects for its user, and nothing else."""
+    for client in clients:
+        assert client.user is not None
+        expected = oracle.expected[client.user].bytes
+        client.wait_for(expected[-20:])
+        assert client.received == expected
+
+
+def edges(oracle: Oracle) -> set[tuple[str, str]]:
+    """(follower, followee) of all the oracle's clients who follow someone."""
+    return {(str(follower), str(followee)) for followee, fans in oracle.followers.items() for follower in fans}

@@ -10,17 +10,10 @@ import pytest
 from simulator.workload import Workload
 from tests.servers import free_port, system_server
 from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
-from tests.system.peers import Peer, generated, peers, slowly, source
+from tests.system.peers import edges, expect_everything, generated, peers, slowly, source
 from tests.system.tunnel import Tunnel
 
 USERS = range(1, 21)
-
-
-def expect_everything(clients: list[Peer], oracle_bytes: dict[int, bytes]) -> None:
-    for client in clients:
-        assert client.user is not None
-        client.wait_for(oracle_bytes[client.user][-20:])
-        assert client.received == oracle_bytes[client.user]
 
 
 def test_the_sequencer_is_killed_five_times(server_url: str, namespace: str, tmp_path: Path) -> None:
@@ -36,12 +29,11 @@ def test_the_sequencer_is_killed_five_times(server_url: str, namespace: str, tmp
             wait_until(partial(_released_more_than, system, before), "events flow")
             _kill_sequencers(system)
             system.start("sequencer")
-        expect_everything(clients, {user: expected.bytes for user, expected in oracle.expected.items()})
+        expect_everything(clients, oracle)
         sending.join()
         assert system.state("released") == 100_000 == system.state("next") - 1
         assert system.state("late") == system.state("duplicate") == 0
-        expected_graph = {(str(a), str(b)) for b, fans in oracle.followers.items() for a in fans}
-        assert _graph_of(system, range(1, 21)) == expected_graph
+        assert system.graph(USERS) == edges(oracle)
 
 
 def test_a_standby_takes_over(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -143,7 +135,7 @@ def test_a_node_that_loses_a_connection_to_redis_goes_on_from_the_journal(
                 if connection["name"] == f"{namespace}-fanout-{purpose}":
                     system.redis.client_kill_filter(_id=connection["id"])
             time.sleep(0.4)
-        expect_everything(clients, {user: expected.bytes for user, expected in oracle.expected.items()})
+        expect_everything(clients, oracle)
         sending.join()
         assert system.logged("node_resumed") >= 8
         assert system.logged("connections_closed") == 0
@@ -246,12 +238,10 @@ def test_redis_is_killed_and_comes_back(redis_url: str, namespace: str, tmp_path
             server.wait()
             with system_server(port, *durable):
                 wait_until(lambda: system.logged("redis_back") >= 4, "every service is back")
-                expect_everything(clients, {user: expected.bytes for user, expected in oracle.expected.items()})
+                expect_everything(clients, oracle)
                 sending.join(PATIENCE_S)
                 assert system.state("released") == 60_000
-                assert _graph_of(system, range(1, 21)) == {
-                    (str(a), str(b)) for b, fans in oracle.followers.items() for a in fans
-                }
+                assert system.graph(USERS) == edges(oracle)
                 for event in ("redis_away", "redis_back"):
                     assert system.logged(event) == 4, "said once by each service"
                 assert system.logged("connections_closed") == 0
@@ -266,15 +256,3 @@ def _kill_sequencers(system: Deployment) -> None:
     for process in system.of("sequencer"):
         process.send_signal(signal.SIGKILL)
         process.wait()
-
-
-def _graph_of(system: Deployment, followers: range) -> set[tuple[str, str]]:
-    forth = {(str(a), b) for a in followers for b in system.redis.smembers(f"{system.keys.following}{a}")}
-    back = {
-        (a, key.rpartition(":")[2])
-        for key in system.redis.keys(system.keys.followers + "*")
-        for a in system.redis.smembers(key)
-        if int(a) in followers
-    }
-    assert forth == back
-    return forth

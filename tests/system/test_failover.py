@@ -1,0 +1,71 @@
+"""Fail-over under Sentinel: with replicas waited for nothing is lost or repeated; without, it is noticed and said."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from simulator.workload import Workload
+from tests.system.deployment import PATIENCE_S, running, wait_until
+from tests.system.peers import edges, expect_everything, generated, peers, slowly, source
+from tests.system.sentinel import replicated
+
+USERS = range(1, 21)
+
+
+def test_with_replicas_waited_for_a_fail_over_loses_and_repeats_nothing(
+    redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    assert redis_url  # redis-server is there
+    oracle, arrival = generated(Workload(60_000, 40, 5), USERS)
+    with (
+        replicated(tmp_path, replicas=2) as service,
+        running(service.url, namespace, tmp_path / "log", wait_replicas=1, redis_timeout_s=2) as system,
+        peers(system.client_port, USERS) as clients,
+    ):
+        wait_until(lambda: len(system.online()) == 20, "all online")
+        sending = slowly(system.event_port, arrival, 4.0)
+        wait_until(lambda: system.state("released") > 5000, "events flow")
+        service.kill_primary()
+        service.wait_for_fail_over()
+        expect_everything(clients, oracle)
+        sending.join(PATIENCE_S)
+        wait_until(lambda: system.state("released") == 60_000, "all is released")
+        assert system.graph(USERS) == edges(oracle)
+        assert system.logged("connections_closed") == 0
+
+
+@pytest.mark.parametrize("overtaken", [False, True], ids=["behind", "overtaken"])
+def test_an_older_copy_of_the_data_ends_the_connections(
+    overtaken: bool, redis_url: str, namespace: str, tmp_path: Path
+) -> None:
+    """A node notices it when Redis has fewer batches than it has written, and as well when it has more by then."""
+    assert redis_url  # redis-server is there
+    with (
+        replicated(tmp_path, replicas=1) as service,
+        running(service.url, namespace, tmp_path / "log", fanouts=1, redis_timeout_s=2, node_silence_s=60) as system,
+    ):
+        (node,) = system.of("fanout")
+        with peers(system.client_port, [1]) as (user,):
+            wait_until(lambda: system.online() == {"1"}, "online")
+            source(system.event_port, b"1|B\n2|B\n")
+            user.wait_for(b"2|B\n")
+            service.cut_replicas_off()
+            source(system.event_port, b"3|B\n")
+            user.wait_for(b"3|B\n")
+            if overtaken:
+                node.send_signal(signal.SIGSTOP)
+            service.kill_primary()
+            service.let_replicas_go_on()
+            service.wait_for_fail_over()
+            wait_until(lambda: system.logged("sequencing") == 2, "a new term")
+            assert system.state("next") == 3
+            if overtaken:
+                before = system.state("batch")
+                source(system.event_port, b"3|P|2|1\n4|B\n")
+                wait_until(lambda: system.state("batch") > before + 5, "more batches than the node knew")
+                node.send_signal(signal.SIGCONT)
+            assert user.wait_until_closed() == b"1|B\n2|B\n3|B\n"
+        assert system.logged("connections_closed") == 1
+        assert "went back to an older copy" in system.log.read_text()
+        assert system.logged("state_went_back") == 1
