@@ -10,11 +10,9 @@ from redis.sentinel import Sentinel
 
 from contract import redis_url
 from contract.errors import ParadeError, RedisUnavailableError, RedisUnsuitableError
+from contract.redis_checks import findings
 from contract.redis_url import RedisUrl, place
 from contract.settings import Settings
-
-OLDEST = (6, 2)
-"""XTRIM MINID came with Redis 6.2 (https://redis.io/docs/latest/commands/xtrim/)."""
 
 
 @contextmanager
@@ -50,13 +48,12 @@ def _client(where: RedisUrl, timeout_s: float) -> "redis.Redis":
 
 def check_server(settings: Settings) -> None:
     """Make sure that a suitable server answers."""
+    where = place(settings.redis_url)
     with connected(settings) as client:
-        version = str(client.info("server")["redis_version"])
-    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
-        raise RedisUnsuitableError(
-            f"Redis at {place(settings.redis_url)} is version {version}; Parade needs {oldest} or newer"
-        )
+        info = {name: str(value) for name, value in client.info().items()}
+    for finding in findings(info, {}, settings):
+        if finding.fatal:
+            raise RedisUnsuitableError(f"Redis at {where} {finding.problem}; {finding.advice}")
 
 
 def is_sequencing(settings: Settings) -> str | None:

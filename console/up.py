@@ -148,6 +148,7 @@ async def _start_services(system: System, children: Children, stop: asyncio.Even
         environment_name("stop_on_stdin_end"): "true",
         environment_name("drain_s"): "0",  # all parts stop together: there is no other node to come back to
         environment_name("health_port"): "0",  # several services, one machine
+        environment_name("durable"): str(system.embedded_port is None or system.data_dir is not None),
     }
     if system.embedded_port is None:
         children.all.insert(0, Child("Redis server (not ours)", []))  # nothing of ours to stop last

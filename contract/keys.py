@@ -68,6 +68,11 @@ class Keys:
         return self.prefix + "rejected"
 
     @property
+    def check(self) -> str:
+        """Key and channel that exist for a moment, to see what the Redis user may do."""
+        return self.prefix + "check"
+
+    @property
     def user(self) -> str:
         """Prefix of the channels that carry one user's notifications."""
         return self.prefix + "user:"

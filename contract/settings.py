@@ -51,6 +51,7 @@ class Settings(BaseSettings):
         8 * MIB, ge=4 * KIB, description="unconsumed event bytes in Redis at which listeners stop reading"
     )
 
+    durable: bool = Field(True, description="warn when Redis does not write what it holds to disk")
     wait_replicas: int = Field(
         0, ge=0, description="replicas of Redis that must have an event or a batch before anyone relies on it"
     )

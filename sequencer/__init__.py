@@ -3,6 +3,7 @@
 The data's way through a batch:
 
     leader.py     holds the lease; runs one term after another
+    checks.py     whether the Redis server suits
     reader.py     reads stream entries ahead, parsed, in bounded memory
     ordering.py   the waiting map: releases next, next+1, … (pure)
     routing.py    who is told: online users, their outboxes, the authors they follow (pure)

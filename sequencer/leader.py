@@ -19,6 +19,7 @@ from contract.redis_link import RedisLink, connect
 from contract.service import Backoff, stopped_within
 from contract.settings import Settings
 from sequencer.batch import Batch
+from sequencer.checks import check_server
 from sequencer.ordering import Ordering
 from sequencer.reader import Entry, Reader
 from sequencer.routing import Routing
@@ -69,6 +70,7 @@ class Leader:
                     link.close()
 
     async def _serve(self, commits: RedisLink, reads: RedisLink, stop: asyncio.Event, backoff: Backoff) -> None:
+        await check_server(commits, self._settings)
         store = Store(commits, self._settings, self.token)
         await store.prepare()
         if not await store.acquire():
