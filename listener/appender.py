@@ -39,6 +39,8 @@ class Appender:
         self._entry = b""
         self._records: list[tuple[str, bytes]] = []
         self._link: RedisLink | None = None
+        self._backoff = Backoff()
+        self._lost_s: float | None = None
 
     def notify(self) -> None:
         """Something was put into the intake."""
@@ -57,25 +59,28 @@ class Appender:
 
     async def run(self) -> None:
         """Append until drained. Redis going away is said once, and coming back once, with the time."""
-        backoff, lost_at = Backoff(), None
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                link = await self._connected()
-                if lost_at is not None:
-                    log.info("redis_back", away_s=round(loop.time() - lost_at, 1))
-                    lost_at = None
-                backoff.reset()
-                self._readiness.has("starting", "redis")
-                await self._append_all(link)
+                await self._append_all(await self._connected())
                 return
             except RedisUnavailableError as problem:
                 self.close()
-                self._readiness.lacks("redis", str(problem))
-                if lost_at is None:
-                    lost_at = loop.time()
-                    log.warning("redis_away", reason=str(problem), held_bytes=self._intake.held_bytes)
-                await asyncio.sleep(backoff.next_s())
+                self._is_away(str(problem))
+                await asyncio.sleep(self._backoff.next_s())
+
+    def _is_away(self, reason: str) -> None:
+        self._readiness.lacks("redis", reason)
+        if self._lost_s is None:
+            self._lost_s = asyncio.get_running_loop().time()
+            log.warning("redis_away", reason=reason, held_bytes=self._intake.held_bytes)
+
+    def _is_back(self) -> None:
+        """Redis takes what there is: a connection alone proves nothing, since it may refuse every write."""
+        self._backoff.reset()
+        self._readiness.has("starting", "redis")
+        if self._lost_s is not None:
+            log.info("redis_back", away_s=round(asyncio.get_running_loop().time() - self._lost_s, 1))
+            self._lost_s = None
 
     async def position(self) -> dict[str, object]:
         """Where the deployment stands, for a source that wants to go on after a break."""
@@ -106,7 +111,9 @@ class Appender:
             self._entry = self._entry or self._intake.take(self._settings.entry_bytes)
             if self._entry:
                 await self._append(link)
-            elif self._records:
+                continue
+            self._is_back()
+            if self._records:
                 await self._write_records(link)
             elif self._draining:
                 return
@@ -121,6 +128,8 @@ class Appender:
         if self._settings.wait_replicas:
             await wait_for_replicas(link, self._settings)
         self._entry = b""
+        if self._lost_s is not None:
+            self._is_back()
         while backlog > self._settings.backlog_bytes and not self._draining:
             await asyncio.sleep(POLL_S)
             backlog = int(await link.call("HGET", keys.state, "backlog") or 0)

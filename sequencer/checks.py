@@ -3,7 +3,7 @@
 import structlog
 
 from contract.errors import RedisUnsuitableError
-from contract.redis_checks import CONFIG_NAMES, findings
+from contract.redis_checks import CONFIG_NAMES, Finding, findings
 from contract.redis_link import Calls, RedisRefusedError
 from contract.redis_url import place
 from contract.settings import Settings
@@ -11,13 +11,15 @@ from contract.settings import Settings
 log = structlog.get_logger()
 
 
-async def check_server(calls: Calls, settings: Settings) -> None:
-    """Warn of what can do harm. RedisUnsuitableError when the server can't do the job."""
+async def check_server(calls: Calls, settings: Settings, said: set[Finding]) -> None:
+    """Warn once of what can do harm. RedisUnsuitableError when the server can't do the job."""
     where = place(settings.redis_url)
     for finding in findings(await _info(calls), await _config(calls), settings):
         if finding.fatal:
             raise RedisUnsuitableError(f"Redis at {where} {finding.problem}; {finding.advice}")
-        log.warning("redis_unsuitable", redis=where, problem=finding.problem, advice=finding.advice)
+        if finding not in said:
+            said.add(finding)
+            log.warning("redis_unsuitable", redis=where, problem=finding.problem, advice=finding.advice)
     await _check_permissions(calls, settings)
 
 

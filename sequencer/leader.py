@@ -15,6 +15,7 @@ import structlog
 
 from contract.errors import RedisUnavailableError
 from contract.readiness import Readiness
+from contract.redis_checks import Finding
 from contract.redis_link import RedisLink, connect
 from contract.service import Backoff, stopped_within
 from contract.settings import Settings
@@ -41,41 +42,48 @@ class Leader:
         self._settings = settings
         self._readiness = readiness
         self._committed = 0
+        self._said: set[Finding] = set()
+        self._backoff = Backoff()
+        self._lost_s: float | None = None
         self.token = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sequence or stand by until told to stop. Redis away and back is said once each."""
-        backoff, lost_at = Backoff(), None
-        loop = asyncio.get_running_loop()
         while not stop.is_set():
             links: list[RedisLink] = []
             try:
                 for purpose in ("commit", "read"):
                     name = f"{self._settings.namespace}-sequencer-{purpose}"
                     links.append(await connect(self._settings.redis_url, self._settings.redis_timeout_s, name))
-                if lost_at is not None:
-                    log.info("redis_back", away_s=round(loop.time() - lost_at, 1))
-                    lost_at = None
-                await self._serve(links[0], links[1], stop, backoff)
+                await self._serve(links[0], links[1], stop)
             except LeaseLostError as problem:
                 log.warning("lease_lost", reason=str(problem))
             except RedisUnavailableError as problem:
-                self._readiness.lacks("redis", str(problem))
-                if lost_at is None:
-                    lost_at = loop.time()
-                    log.warning("redis_away", reason=str(problem))
-                await stopped_within(stop, backoff.next_s())
+                self._is_away(str(problem))
+                await stopped_within(stop, self._backoff.next_s())
             finally:
                 for link in links:
                     link.close()
 
-    async def _serve(self, commits: RedisLink, reads: RedisLink, stop: asyncio.Event, backoff: Backoff) -> None:
-        await check_server(commits, self._settings)
+    def _is_away(self, reason: str) -> None:
+        self._readiness.lacks("redis", reason)
+        if self._lost_s is None:
+            self._lost_s = asyncio.get_running_loop().time()
+            log.warning("redis_away", reason=reason)
+
+    def _is_back(self) -> None:
+        self._readiness.has("starting", "redis")
+        if self._lost_s is not None:
+            log.info("redis_back", away_s=round(asyncio.get_running_loop().time() - self._lost_s, 1))
+            self._lost_s = None
+
+    async def _serve(self, commits: RedisLink, reads: RedisLink, stop: asyncio.Event) -> None:
+        await check_server(commits, self._settings, self._said)
         store = Store(commits, self._settings, self.token)
         await store.prepare()
         if not await store.acquire():
+            self._is_back()
             log.info("standing_by")
-            self._readiness.has("starting", "redis")
             while not await store.acquire():
                 if await stopped_within(stop, STANDBY_POLL_S):
                     return
@@ -83,8 +91,8 @@ class Leader:
         await term.begin()
         if term.committed < self._committed:
             log.error("state_went_back", batch=term.committed, committed=self._committed, advice=WENT_BACK)
-        backoff.reset()
-        self._readiness.has("starting", "redis")
+        self._backoff.reset()
+        self._is_back()
         try:
             await term.run(stop)
         finally:
@@ -99,6 +107,8 @@ class Term:
         self._reads = reads
         self._settings = settings
         self._routing = Routing()
+        # An idle sequencer keeps its lease by ticking, so it ticks well within it.
+        self._tick_s = min(settings.tick_s, settings.lease_s / 3)
         limits = (settings.window_bytes, settings.window_batches)
         self._window = Window(*limits, settings.node_silence_s, settings.node_patience_s)
         self._commit: asyncio.Task[dict[bytes, bytes]] | None = None
@@ -143,7 +153,7 @@ class Term:
         if not self._ordering.ready:
             if self._reader.empty:
                 await self._settle()
-            entries = await self._reader.take(self._committed_s + self._settings.tick_s - self._now())
+            entries = await self._reader.take(self._committed_s + self._tick_s - self._now())
         if entries or self._ordering.ready:
             # Computed while the commit before it is still under way in Redis.
             batch = await self._compute(entries)
@@ -237,7 +247,7 @@ class Term:
             now = self._now()
             if now - self._checked_s > EXPEL_CHECK_S:
                 self._checked_s = now
-                if self._window.to_expel(now) or now - self._committed_s > self._settings.tick_s:
+                if self._window.to_expel(now) or now - self._committed_s > self._tick_s:
                     await self._tick()
             if not self._window.full:
                 return
