@@ -9,9 +9,9 @@ import pytest
 
 from simulator.workload import Workload
 from tests.servers import free_port, system_server
+from tests.system.chaos.proxy import Proxy, Swallow
 from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
 from tests.system.peers import edges, expect_everything, generated, peers, slowly, source
-from tests.system.tunnel import Tunnel
 
 USERS = range(1, 21)
 
@@ -145,18 +145,19 @@ def test_the_loss_of_the_last_frame_before_a_silence_is_repaired(
     valkey_url: str, namespace: str, tmp_path: Path
 ) -> None:
     with (
-        Tunnel(valkey_url) as tunnel,
+        Proxy(valkey_url) as proxy,
         running(valkey_url, namespace, tmp_path / "log", fanouts=0) as system,
     ):
-        system.start("fanout", redis_url=tunnel.url)
+        system.start("fanout", redis_url=proxy.url)
         wait_until(lambda: system.logged("node_entered") == 1, "a node")
         with peers(system.client_port, [1]) as (user,):
             wait_until(lambda: system.online() == {"1"}, "online")
             source(system.event_port, b"1|B\n")
             user.wait_for(b"1|B\n")
-            tunnel.swallow(b"2|B\n")
+            swallow = Swallow(b"2|B\n")
+            proxy.impair(swallow)
             source(system.event_port, b"2|B\n")
-            wait_until(lambda: tunnel.swallowed == 1, "the frame is lost")
+            wait_until(lambda: swallow.struck == 1, "the frame is lost")
             _kill_sequencers(system)  # so that no tick shows that one is missing
             user.wait_for(b"2|B\n")
             assert user.received == b"1|B\n2|B\n"
