@@ -107,7 +107,9 @@ class Membership:
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(writer.advanced.wait(), IDLE_BEAT_S)
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+                async with asyncio.timeout(IDLE_BEAT_S):
+                    await writer.advanced.wait()
             writer.advanced.clear()
             heard = self._feed.last_batch
             committed, _ = await self._beat(writer.written)
