@@ -30,7 +30,7 @@ class Link:
 async def test_a_heartbeat_that_is_cancelled_while_a_batch_is_written_ends(turns: int) -> None:
     link, writer = cast(RedisLink, Link()), SimpleNamespace(written=1, advanced=asyncio.Event())
     feed = cast(Feed, SimpleNamespace(last_batch=1, heard_s=0.0))
-    membership = Membership("n", link, feed, Members(), load())
+    membership = Membership("n", 1, link, feed, Members(), load())
     beating = asyncio.create_task(membership.beat(cast(Writer, writer)))
     await asyncio.sleep(0.05)
     writer.advanced.set()
