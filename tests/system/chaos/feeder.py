@@ -1,4 +1,4 @@
-"""The event source of a round: sends on time, and after a lost connection goes on from a safe point.
+"""The event sources of a round: they send on time, and after a lost connection go on from a safe point.
 
 The listener answers nothing, so a source can't know which of its last lines were lost with a connection. It
 asks what is to be released next, as `/readyz` of a listener tells it, and sends everything from there again:
@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import redis
 
@@ -20,18 +21,23 @@ STUCK_S = 10.0
 """How long a listener may take nothing before the source tries another connection."""
 
 
-class Feeder:
-    """Sends `pieces`, the first of which begins at `numbers[0]`, each so many seconds after the one before."""
+class Piece(NamedTuple):
+    """The events from `first` to before `end`, in any order."""
 
-    def __init__(
-        self, port: int, pieces: list[bytes], numbers: list[int], interval_s: float, next_number: Callable[[], int]
-    ) -> None:
+    first: int
+    end: int
+    data: bytes
+
+
+class Feeder:
+    """One source. Sends its pieces, each so many seconds after the one before."""
+
+    def __init__(self, port: int, pieces: Sequence[Piece], interval_s: float, next_number: Callable[[], int]) -> None:
         self.furthest = 0
         """How many pieces were sent at least once."""
         self.reconnects = 0
         self._port = port
-        self._pieces = pieces
-        self._numbers = numbers
+        self._pieces = list(pieces)
         self._interval_s = interval_s
         self._next_number = next_number
         self._halt = threading.Event()
@@ -45,15 +51,14 @@ class Feeder:
         self._halt.set()
         self._thread.join()
 
-    def add(self, number: int, piece: bytes) -> None:
+    def add(self, piece: Piece) -> None:
         """Send this as well, after all that is there."""
-        self._numbers.append(number)
         self._pieces.append(piece)
 
     @property
-    def sent_number(self) -> int:
-        """Numbers from here on were never sent yet, not even in part."""
-        return self._numbers[self.furthest] if self.furthest < len(self._numbers) else self._numbers[-1] + 1
+    def sent_end(self) -> int:
+        """The end of the last piece that was sent, if only in part."""
+        return self._pieces[self.furthest - 1].end if self.furthest else 0
 
     def _run(self) -> None:
         while not self._halt.is_set():
@@ -66,7 +71,7 @@ class Feeder:
 
     def _safe_point(self) -> int:
         """The piece that holds the number to be released next."""
-        return max(0, bisect_right(self._numbers, self._next_number()) - 1)
+        return max(0, bisect_right(self._pieces, self._next_number(), key=lambda piece: piece.first) - 1)
 
     def _send(self, connection: socket.socket, position: int) -> None:
         due = time.monotonic()
@@ -80,8 +85,44 @@ class Feeder:
                 due = max(due + self._interval_s, time.monotonic() - 10 * self._interval_s)
                 self._halt.wait(max(0.0, due - time.monotonic()))
                 self.furthest = position + 1
-            connection.sendall(self._pieces[position])
+            connection.sendall(self._pieces[position].data)
             position += 1
+
+
+class Feeders:
+    """Several sources that share a stream: each has a piece in turn, so all are needed to go on."""
+
+    def __init__(
+        self, port: int, pieces: Sequence[Piece], count: int, interval_s: float, next_number: Callable[[], int]
+    ) -> None:
+        self._all = [Feeder(port, pieces[n::count], interval_s * count, next_number) for n in range(count)]
+
+    def __enter__(self) -> "Feeders":
+        for feeder in self._all:
+            feeder.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for feeder in self._all:
+            feeder.__exit__()
+
+    def add(self, piece: Piece) -> None:
+        """Send this as well."""
+        self._all[0].add(piece)
+
+    @property
+    def furthest(self) -> int:
+        """How many pieces were sent at least once."""
+        return sum(feeder.furthest for feeder in self._all)
+
+    @property
+    def sent_end(self) -> int:
+        """No event from this number on was sent yet."""
+        return max(feeder.sent_end for feeder in self._all)
+
+    @property
+    def reconnects(self) -> int:
+        return sum(feeder.reconnects for feeder in self._all)
 
 
 def _raise_if_closed(connection: socket.socket) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.system.chaos.crowd import Crowd
-from tests.system.chaos.feeder import Feeder
+from tests.system.chaos.feeder import Feeders
 
 
 @dataclass(slots=True)
@@ -20,22 +20,22 @@ class Recovery:
     first_s: float | None = None
     all_s: float | None = None
     _began_s: float | None = None
-    _sent_number: int = 0
+    _sent_end: int = 0
 
     @property
     def has_struck(self) -> bool:
         return self._began_s is not None
 
-    def observe(self, feeder: Feeder, crowd: Crowd) -> None:
+    def observe(self, feeders: Feeders, crowd: Crowd) -> None:
         """Look whether it has struck and, from then on, at what the steady users have received."""
         now = time.monotonic()
         if self._began_s is None:
             if self.struck():
-                self._began_s, self._sent_number = now, feeder.sent_number
+                self._began_s, self._sent_end = now, feeders.sent_end
             return
         if self.all_s is not None:
             return
-        heard = [peer.last_number >= self._sent_number for peer in list(crowd.steady.values())]
+        heard = [peer.last_number >= self._sent_end for peer in list(crowd.steady.values())]
         if self.first_s is None and any(heard):
             self.first_s = now - self._began_s
         if heard and all(heard):

@@ -21,6 +21,7 @@ class Report:
     events: int = 0
     connections: int = 0
     reconnects: int = 0
+    source_reconnects: int = 0
     bytes: int = 0
     differences: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
@@ -34,6 +35,7 @@ class Report:
         self.events += verdict.events
         self.connections += verdict.connections
         self.reconnects += verdict.reconnects
+        self.source_reconnects += verdict.source_reconnects
         self.bytes += verdict.bytes
         self.differences += [f"seed {verdict.seed}: {difference}" for difference in verdict.differences]
         for recovery in verdict.recoveries:
@@ -60,6 +62,7 @@ class Report:
             "events": self.events,
             "connections_checked": self.connections,
             "connections_made_again": self.reconnects,
+            "sources_connected_again": self.source_reconnects,
             "bytes_checked": self.bytes,
             "faults": {
                 name: {"count": count, "first_s": _spread(self._first_s, name), "all_s": _spread(self._all_s, name)}
@@ -79,7 +82,8 @@ class Report:
             "the steady users had; worst: the longest of those. The fault's own duration counts in, as do others.",
             "",
             f"{self.rounds} rounds, {self.events:,} events, {self.faults.total()} faults, {self.connections:,} "
-            f"connections and {self.bytes:,} bytes checked, {self.reconnects:,} connections made again",
+            f"connections and {self.bytes:,} bytes checked,",
+            f"{self.reconnects:,} connections of clients and {self.source_reconnects:,} of sources made again",
         ]
         rows += [f"DIFFERENCE {difference}" for difference in self.differences[:SHOWN]]
         rows.append(f"FAILED: {len(self.differences)} differences" if self.differences else "passed: no difference")

@@ -12,7 +12,7 @@ from simulator.oracle import Oracle
 from simulator.workload import Workload, blocks
 from tests.system.chaos.crowd import Crowd
 from tests.system.chaos.faults import FAULTS, Fault
-from tests.system.chaos.feeder import Feeder
+from tests.system.chaos.feeder import Feeders, Piece
 from tests.system.chaos.recovery import Recovery
 from tests.system.chaos.stage import Stage
 
@@ -33,6 +33,7 @@ class Plan:
     events: int
     strikes: list[tuple[float, str]]
     rate: int = 10_000
+    sources: int = 3
     users: int = 30
     steady: int = 12
     comers: int = 30
@@ -46,6 +47,7 @@ class Verdict:
     events: int
     connections: int = 0
     reconnects: int = 0
+    source_reconnects: int = 0
     bytes: int = 0
     seconds: float = 0.0
     recoveries: list[Recovery] = field(default_factory=list)
@@ -61,7 +63,7 @@ class Round:
         self._rng = Random(plan.seed)
         self._first = stage.next_number()
         self._heals: list[tuple[float, int, Callable[[], None]]] = []
-        self._pieces: list[bytes] = []
+        self._pieces: list[Piece] = []
         self._oracle = Oracle(range(1, plan.users + 1), keep=True)
         self._oracle.followers = followers
         self._markers = [b"%d|B\n" % (self._first + plan.events + n) for n in range(MARKERS)]
@@ -70,20 +72,20 @@ class Round:
     def run(self) -> Verdict:
         """The verdict; it also holds what did not come true in time."""
         began = time.monotonic()
-        plan, stage = self._plan, self._stage
+        plan, stage, verdict = self._plan, self._stage, self.verdict
         owed = self._prepare()
-        numbers = list(range(self._first, self._first + plan.events, PIECE_EVENTS))
-        ports = stage.deployment.client_port, stage.deployment.event_port
-        with Crowd(ports[0], owed, plan.steady, plan.comers, Random(plan.seed)) as crowd:
+        client_port, event_port = stage.deployment.client_port, stage.deployment.event_port
+        with Crowd(client_port, owed, plan.steady, plan.comers, Random(plan.seed)) as crowd:
             self._until(lambda: self._online() == {str(user) for user in crowd.steady}, "the steady users are online")
             crowd.begin()
-            with Feeder(ports[1], self._pieces, numbers, PIECE_EVENTS / plan.rate, stage.next_number) as feeder:
-                self._strike(feeder, crowd)
-                self._finish(feeder, crowd)
+            interval_s = PIECE_EVENTS / plan.rate
+            with Feeders(event_port, self._pieces, plan.sources, interval_s, stage.next_number) as feeders:
+                self._strike(feeders, crowd)
+                self._finish(feeders, crowd)
+            verdict.source_reconnects = feeders.reconnects
             self._check_left_over({str(peer.user) for peer in crowd.present})
             crowd.finish()
             self._until(lambda: not self._online(), "nobody is online any more")
-        verdict = self.verdict
         verdict.connections, verdict.reconnects, verdict.bytes = crowd.checked, crowd.reconnects, crowd.bytes
         verdict.differences += crowd.differences + stage.dead()
         verdict.recoveries = [recovery for recovery in verdict.recoveries if recovery.has_struck]
@@ -94,44 +96,45 @@ class Round:
         plan = self._plan
         for block in blocks(Workload(plan.events, plan.users, plan.seed, PIECE_EVENTS, first=self._first)):
             self._oracle.feed(block)
-            start = 0
+            start, number = 0, block.first
             for size in block.sends:
-                self._pieces.append(block.arrival[start : start + size])
-                start += size
-        end = b"".join(self._markers)
-        return {user: expected.bytes + end for user, expected in self._oracle.expected.items()}
+                end = min(number + PIECE_EVENTS, block.first + len(block.kinds))
+                self._pieces.append(Piece(number, end, block.arrival[start : start + size]))
+                start, number = start + size, end
+        markers = b"".join(self._markers)
+        return {user: expected.bytes + markers for user, expected in self._oracle.expected.items()}
 
     # During the stream
 
-    def _strike(self, feeder: Feeder, crowd: Crowd) -> None:
+    def _strike(self, feeders: Feeders, crowd: Crowd) -> None:
         """Strike as planned while the events are sent, and heal what is due."""
         pieces = len(self._pieces)
         due = sorted(self._plan.strikes, reverse=True)
-        while feeder.furthest < pieces or self._heals or due:
-            if due and feeder.furthest >= due[-1][0] * pieces:
-                self._begin(FAULTS[due.pop()[1]], feeder, crowd)
+        while feeders.furthest < pieces or self._heals or due:
+            if due and feeders.furthest >= due[-1][0] * pieces:
+                self._begin(FAULTS[due.pop()[1]], feeders, crowd)
             while self._heals and self._heals[0][0] <= time.monotonic():
                 heapq.heappop(self._heals)[2]()
-            self._observe(feeder, crowd)
+            self._observe(feeders, crowd)
             time.sleep(STEP_S)
 
-    def _begin(self, fault: Fault, feeder: Feeder, crowd: Crowd) -> None:
+    def _begin(self, fault: Fault, feeders: Feeders, crowd: Crowd) -> None:
         strike = fault.begin(self._stage, self._rng)
         if strike is None:
             return
         recovery = Recovery(fault.name, strike.struck)
         self.verdict.recoveries.append(recovery)
-        recovery.observe(feeder, crowd)
+        recovery.observe(feeders, crowd)
         at = time.monotonic() + self._rng.uniform(*fault.hold_s)
         heapq.heappush(self._heals, (at, len(self.verdict.recoveries), strike.heal))
 
-    def _observe(self, feeder: Feeder, crowd: Crowd) -> None:
+    def _observe(self, feeders: Feeders, crowd: Crowd) -> None:
         for recovery in self.verdict.recoveries:
-            recovery.observe(feeder, crowd)
+            recovery.observe(feeders, crowd)
 
     # After the last fault
 
-    def _finish(self, feeder: Feeder, crowd: Crowd) -> None:
+    def _finish(self, feeders: Feeders, crowd: Crowd) -> None:
         """Wait for the last event, then send broadcasts until every open connection has heard the last of them."""
         end = self._first + self._plan.events
         self._until(lambda: self._stage.next_number() >= end, "all events are released")
@@ -145,14 +148,14 @@ class Round:
                 ] or ["a steady user has no connection"]
                 return
             if time.monotonic() > marked_s + MARKER_S:
-                feeder.add(end + sent, self._markers[sent])
+                feeders.add(Piece(end + sent, end + sent + 1, self._markers[sent]))
                 sent, marked_s = sent + 1, time.monotonic()
-            self._observe(feeder, crowd)
+            self._observe(feeders, crowd)
             time.sleep(STEP_S)
         self.verdict.events += sent
         last = end + sent - 1
         self._until(lambda: _all_heard(crowd, last), "every open connection hears the last event")
-        self._observe(feeder, crowd)
+        self._observe(feeders, crowd)
         self._check_state(last + 1)
 
     def _check_state(self, end: int) -> None:
