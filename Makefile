@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install demo test test-compose check format bench lock clean
+.PHONY: help install demo test test-compose soak check format bench lock clean
 COMPOSE_TESTS = $(BIN)/python -m pytest tests/compose $(ARGS)
 .DEFAULT_GOAL := help
 
@@ -21,6 +21,9 @@ test-compose: .venv/installed-dev ## the compose file on a real engine; ENGINE=s
 	@if docker info >/dev/null 2>&1; then $(COMPOSE_TESTS); \
 	elif [ -n "$(ENGINE)" ]; then $(ENGINE) start; $(COMPOSE_TESTS); status=$$?; $(ENGINE) stop; exit $$status; \
 	else echo "no Docker engine answers: start one, or name a script that does: ENGINE=…" >&2; exit 1; fi
+
+soak: .venv/installed-dev ## random faults against the whole system: MINUTES=30, ARGS="--seed 1 --json"
+	$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),30) $(ARGS)
 
 check: .venv/installed-dev ## linters and types
 	$(BIN)/ruff check .

@@ -24,7 +24,8 @@ async def served(settings: Settings, readiness: Readiness) -> AsyncIterator[None
         facts: dict[str, object] = {}
         reasons = [*readiness.reasons.values()]
         try:
-            facts = await asyncio.wait_for(readiness.facts(), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                facts = await readiness.facts()
         except (RedisUnavailableError, TimeoutError):
             reasons.append("Redis does not answer")
         body = {"ready": not reasons, "reasons": reasons, **facts}

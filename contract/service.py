@@ -91,5 +91,6 @@ class Backoff:
 async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
     """Sleep, but wake at once when the service is told to stop; True when it was."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stop.wait()
     return stop.is_set()

@@ -1,19 +1,24 @@
--- A node's heartbeat: the last batch it has written, when (Redis time, ms), and its connections.
+-- A node's heartbeat: the last batch it has written, when (Redis time, ms), its connections, and its session:
+-- the number of its connection to Redis (see announce.lua). What comes late from an older one is refused.
 -- A node that was expelled gets -1 and must not go on under this id. A new node enters with the batch
 -- that is committed now, and owes nothing older. All get {batch committed now, its epoch}.
 local nodes, state = KEYS[1], KEYS[2]
-local node, batch, connections = ARGV[1], ARGV[2], ARGV[3]
+local node, batch, connections, session = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local committed = redis.call('HGET', state, 'batch') or '0'
 local epoch = redis.call('HGET', state, 'epoch') or ''
+local report = redis.call('HGET', nodes, node)
+if report and tonumber(string.match(report, '%d+$')) > tonumber(session) then
+  return redis.error_reply('SESSION ' .. session .. ' of ' .. node .. ' is over')
+end
 if batch == 'new' then
   batch = committed
-elseif redis.call('HEXISTS', nodes, node) == 0 then
+elseif not report then
   return { -1, epoch }
 end
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 -- HDEL takes no memory and comes first, so that a Redis with its memory full still takes heartbeats.
 redis.call('HDEL', nodes, node)
-redis.call('HSET', nodes, node, batch .. ' ' .. string.format('%.0f', now_ms) .. ' ' .. connections)
+redis.call('HSET', nodes, node, table.concat({ batch, string.format('%.0f', now_ms), connections, session }, ' '))
 return { tonumber(committed), epoch }

@@ -95,7 +95,8 @@ class Feed:
         self._confirming.append((channels[-1], confirmed))
         self._link.send(command, *channels)
         try:
-            await asyncio.wait_for(confirmed, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                await confirmed
         except TimeoutError:
             raise RedisUnavailableError(f"a subscription was not confirmed within {self._timeout_s:g} s") from None
 

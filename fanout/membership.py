@@ -14,6 +14,7 @@ from fanout.members import Members
 from fanout.writer import Writer
 
 BEAT = Script(Path(__file__).with_name("beat.lua"))
+ANNOUNCE = Script(Path(__file__).with_name("announce.lua"))
 ENTRY_USERS = 1000
 """Users in one join entry; more take the next one."""
 BEAT_S = 0.005
@@ -36,10 +37,13 @@ class StateWentBackError(Exception):
 
 
 class Membership:
-    """One node id's standing in the deployment."""
+    """One node id's standing in the deployment, told over one connection: the `session`, counted up by the node."""
 
-    def __init__(self, node: str, link: RedisLink, feed: Feed, members: Members, settings: Settings) -> None:
+    def __init__(
+        self, node: str, session: int, link: RedisLink, feed: Feed, members: Members, settings: Settings
+    ) -> None:
         self._node = node
+        self._session = session
         self._link = link
         self._feed = feed
         self._members = members
@@ -53,12 +57,12 @@ class Membership:
 
     async def enter(self) -> tuple[int, bytes]:
         """Become a node of the deployment; returns the last batch before it, and its epoch."""
-        await self._link.call("SCRIPT", "LOAD", BEAT.text)
+        await self._load_scripts()
         return await self._beat("new")
 
     async def resume(self, written: int) -> tuple[int, bytes]:
         """Be the node that it was, on a new connection; returns the batch committed last, and its epoch."""
-        await self._link.call("SCRIPT", "LOAD", BEAT.text)
+        await self._load_scripts()
         committed = await self._beat(written)
         self._members.tell_again()
         return committed
@@ -76,7 +80,7 @@ class Membership:
             leaves, joins = self._members.take_news(ENTRY_USERS)
             if leaves:
                 self._feed.unsubscribe(leaves)
-            fields: list[str | bytes] = ["node", self._node]
+            fields: list[str | bytes] = []
             if leaves:
                 fields += ["leave", b" ".join(leaves)]
             if joins:
@@ -84,11 +88,15 @@ class Membership:
                 await self._feed.subscribe([user.id for user in joins])
                 fields += ["join", b" ".join(user.id for user in joins)]
             try:
-                entry = await self._link.call("XADD", self._keys.events, "*", *fields)
+                entry = await self._post(fields)
             except RedisRefusedError as refusal:
                 await self._wait_for_memory(refusal)
             else:
                 self._members.joined(joins, stream_id(entry))
+
+    async def _post(self, fields: list[str | bytes]) -> bytes:
+        keys, arguments = (self._keys.events, self._keys.nodes), (self._node, self._session, *fields)
+        return bytes(await self._link.call("EVALSHA", ANNOUNCE.sha, len(keys), *keys, *arguments))
 
     async def _wait_for_memory(self, refusal: RedisRefusedError) -> None:
         # Those who are here already are served on meanwhile.
@@ -107,7 +115,9 @@ class Membership:
         loop = asyncio.get_running_loop()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(writer.advanced.wait(), IDLE_BEAT_S)
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
+                async with asyncio.timeout(IDLE_BEAT_S):
+                    await writer.advanced.wait()
             writer.advanced.clear()
             heard = self._feed.last_batch
             committed, _ = await self._beat(writer.written)
@@ -122,8 +132,12 @@ class Membership:
         reports = await self._link.call("HVALS", self._keys.nodes)
         return [int(report.split()[2]) for report in reports]
 
+    async def _load_scripts(self) -> None:
+        for script in (BEAT, ANNOUNCE):
+            await self._link.call("SCRIPT", "LOAD", script.text)
+
     async def _beat(self, batch: int | str) -> tuple[int, bytes]:
-        keys, arguments = self._keys, (self._node, batch, self._members.connections)
+        keys, arguments = self._keys, (self._node, batch, self._members.connections, self._session)
         committed, epoch = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, *arguments)
         if committed < 0:
             raise ExpelledError(f"node {self._node} is no longer part of the deployment")

@@ -95,6 +95,7 @@ class Life:
         self._server = server
         limits = (settings.client_buffer_bytes, settings.node_buffer_bytes, settings.client_stall_s)
         self._writer = Writer(server.members, server, Pressure(*limits))
+        self._sessions = 0
         self._entered = False
         self._last_batch, self._epoch = 0, b""
         self.served = False
@@ -110,7 +111,8 @@ class Life:
         self.served = False
         timeout_s = self._settings.redis_timeout_s
         feed = Feed(subscribed, self._settings.keys, timeout_s, lambda *batch: self._from_feed(feed, *batch))
-        membership = Membership(self._id, commands, feed, self._server.members, self._settings)
+        self._sessions += 1
+        membership = Membership(self._id, self._sessions, commands, feed, self._server.members, self._settings)
         await feed.start(self._server.members.users)
         await (self._catch_up(feed, membership, commands) if self._entered else self._enter(feed, membership))
         feed.go_on()

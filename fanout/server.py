@@ -54,7 +54,8 @@ class ClientServer:
             await asyncio.sleep(max(0.0, began + seconds * count / total - loop.time()))
         if self.clients:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.empty.wait(), patience_s)
+                async with asyncio.timeout(patience_s):
+                    await self.empty.wait()
 
     def close_some(self, count: int) -> None:
         """End a few connections that are up to date, so that they come back to another node."""

@@ -36,8 +36,8 @@ class Batch:
     counts: Counter[str] = field(default_factory=Counter)
     changes: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
     waiting: list[tuple[int, bytes]] = field(default_factory=list)
-    joins: list[tuple[bytes, list[bytes]]] = field(default_factory=list)
-    leaves: list[tuple[bytes, list[bytes]]] = field(default_factory=list)
+    moves: dict[tuple[bytes, bytes], bool] = field(default_factory=dict)
+    """(node, user) → whether the user is there now; a user can come and leave in one batch, the last one counts."""
     gone: tuple[bytes, ...] = ()
     rejected: list[tuple[str, bytes]] = field(default_factory=list)
     messages: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -59,8 +59,8 @@ class Batch:
         args += [stamp.place.epoch, self.raw_bytes, stamp.rejected_entries, frame.encode(), stamp.journal_first]
         _section(args, [pair for pair, change in self.changes.items() if change == b"F"])
         _section(args, [pair for pair, change in self.changes.items() if change == b"U"])
-        _section(args, [(node, user) for node, users in self.leaves for user in users])
-        _section(args, [(node, user) for node, users in self.joins for user in users])
+        _section(args, [pair for pair, there in self.moves.items() if not there])
+        _section(args, [pair for pair, there in self.moves.items() if there])
         _section(args, self.messages)
         _section(args, [(name, count) for name, count in self.counts.items() if count])
         _section(args, self.waiting)

@@ -195,7 +195,7 @@ class Term:
             batch.gone += (node,)
             self._routing.drop_node(node)
         elif entry.leaves:
-            batch.leaves.append((node, entry.leaves))
+            batch.moves |= {(node, user): False for user in entry.leaves}
             self._routing.leave(node, entry.leaves)
         if not entry.joins:
             return
@@ -205,13 +205,13 @@ class Term:
             return
         new = {user for user in entry.joins if not self._routing.is_online(user)}
         self._routing.join(node, entry.joins, await self._store.following(new))
-        batch.joins.append((node, entry.joins))
+        batch.moves |= {(node, user): True for user in entry.joins}
 
     # Committing
 
     async def _send(self, batch: Batch, *, last: bool = False) -> None:
         # A node can have been expelled since this batch was computed.
-        batch.joins = [(node, users) for node, users in batch.joins if node in self._routing.nodes]
+        batch.moves = {move: there for move, there in batch.moves.items() if move[0] in self._routing.nodes}
         self._batch_number += 1
         self._position = (batch.next, batch.cursor)
         self._committed_s = self._now()

@@ -1,7 +1,10 @@
-"""Heartbeats: a node enters owing nothing, reports, and learns that it was expelled."""
+"""Heartbeats: a node enters owing nothing, reports, learns that it was expelled; only its last session counts."""
 
+import pytest
+
+from contract.redis_link import RedisRefusedError
 from contract.settings import Settings
-from fanout.membership import BEAT
+from fanout.membership import ANNOUNCE, BEAT
 from tests.integration.conftest import Calls
 
 
@@ -11,14 +14,14 @@ async def test_heartbeats(calls: Calls, settings: Settings) -> None:
     await calls.call("HSET", keys.state, "batch", 41, "epoch", "e1")
 
     async def beat(batch: int | str) -> int:
-        committed, epoch = await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7)
+        committed, epoch = await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7, 1)
         assert epoch == b"e1"
         return int(committed)
 
     assert await beat(40) == -1
     assert await beat("new") == 41
-    batch, time_ms, connections = (await calls.call("HGET", keys.nodes, "n1")).split()
-    assert (batch, connections) == (b"41", b"7")
+    batch, time_ms, connections, session = (await calls.call("HGET", keys.nodes, "n1")).split()
+    assert (batch, connections, session) == (b"41", b"7", b"1")
     now_s = int((await calls.call("TIME"))[0])
     assert abs(int(time_ms) / 1000 - now_s) < 60
     await calls.call("HSET", keys.state, "batch", 45)
@@ -27,3 +30,23 @@ async def test_heartbeats(calls: Calls, settings: Settings) -> None:
     await calls.call("HDEL", keys.nodes, "n1")
     assert await beat(43) == -1
     assert await calls.call("HEXISTS", keys.nodes, "n1") == 0
+
+
+async def test_what_comes_late_from_an_older_session_is_refused(calls: Calls, settings: Settings) -> None:
+    keys = settings.keys
+    for script in (BEAT, ANNOUNCE):
+        await calls.call("SCRIPT", "LOAD", script.text)
+    for session in (9, 10):
+        batch = "new" if session == 9 else 0
+        await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 3, session)
+        await calls.call("EVALSHA", ANNOUNCE.sha, 2, keys.events, keys.nodes, "n1", session, "join", f"1 {session}")
+    for batch in (7, "new"):
+        with pytest.raises(RedisRefusedError, match="SESSION 9 of n1 is over"):
+            await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 3, 9)
+    with pytest.raises(RedisRefusedError, match="SESSION 9 of n1 is over"):
+        await calls.call("EVALSHA", ANNOUNCE.sha, 2, keys.events, keys.nodes, "n1", 9, "leave", "1")
+    assert (await calls.call("HGET", keys.nodes, "n1")).split()[::3] == [b"0", b"10"]
+    entries = await calls.call("XRANGE", keys.events, "-", "+")
+    assert [fields for _, fields in entries] == [
+        [b"node", b"n1", b"join", b"1 9"], [b"node", b"n1", b"join", b"1 10"],
+    ]  # fmt: skip

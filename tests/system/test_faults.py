@@ -9,9 +9,9 @@ import pytest
 
 from simulator.workload import Workload
 from tests.servers import free_port, system_server
+from tests.system.chaos.proxy import Late, Proxy, Swallow
 from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
 from tests.system.peers import edges, expect_everything, generated, peers, slowly, source
-from tests.system.tunnel import Tunnel
 
 USERS = range(1, 21)
 
@@ -145,23 +145,50 @@ def test_the_loss_of_the_last_frame_before_a_silence_is_repaired(
     valkey_url: str, namespace: str, tmp_path: Path
 ) -> None:
     with (
-        Tunnel(valkey_url) as tunnel,
+        Proxy(valkey_url) as proxy,
         running(valkey_url, namespace, tmp_path / "log", fanouts=0) as system,
     ):
-        system.start("fanout", redis_url=tunnel.url)
+        system.start("fanout", redis_url=proxy.url)
         wait_until(lambda: system.logged("node_entered") == 1, "a node")
         with peers(system.client_port, [1]) as (user,):
             wait_until(lambda: system.online() == {"1"}, "online")
             source(system.event_port, b"1|B\n")
             user.wait_for(b"1|B\n")
-            tunnel.swallow(b"2|B\n")
+            swallow = Swallow(b"2|B\n")
+            proxy.impair(swallow)
             source(system.event_port, b"2|B\n")
-            wait_until(lambda: tunnel.swallowed == 1, "the frame is lost")
+            wait_until(lambda: swallow.struck == 1, "the frame is lost")
             _kill_sequencers(system)  # so that no tick shows that one is missing
             user.wait_for(b"2|B\n")
             assert user.received == b"1|B\n2|B\n"
         assert system.logged("frames_missed") == 1
         assert "was committed and not heard of" in system.log.read_text()
+
+
+def test_a_leave_that_arrives_after_its_user_has_come_back_counts_for_nothing(
+    valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    """The network can deliver what a node wrote to a connection that it has long given up."""
+    with (
+        Proxy(valkey_url) as proxy,
+        running(valkey_url, namespace, tmp_path / "log", fanouts=0, redis_timeout_s=1.2) as system,
+    ):
+        system.start("fanout", redis_url=proxy.url)
+        wait_until(lambda: system.logged("node_entered") == 1, "a node")
+        late = Late("command")
+        with peers(system.client_port, [1]):
+            wait_until(lambda: system.online() == {"1"}, "online")
+            proxy.impair(late)
+            wait_until(lambda: late.struck, "a heartbeat is held up")
+        wait_until(lambda: system.logged("node_resumed") == 1, "the node has a new connection")
+        wait_until(lambda: system.online() == set(), "offline")
+        with peers(system.client_port, [1]) as (user,):
+            wait_until(lambda: system.online() == {"1"}, "online again")
+            proxy.heal(late)
+            time.sleep(0.5)
+            source(system.event_port, b"1|P|2|1\n2|B\n")
+            user.wait_for(b"2|B\n")
+            assert user.received == b"1|P|2|1\n2|B\n"
 
 
 def test_a_journal_that_no_longer_reaches_back_ends_the_connections(

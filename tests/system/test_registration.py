@@ -1,6 +1,8 @@
 """Registration: what is accepted, what is answered, and that later input is ignored."""
 
+import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,23 @@ def test_who_disconnects_is_offline(system: Deployment) -> None:
     with peers(system.client_port, [1, 2]):
         wait_until(lambda: system.online() == {"1", "2"}, "online")
     wait_until(lambda: system.online() == set(), "offline")
+
+
+def test_who_comes_and_leaves_within_one_batch_is_offline(system: Deployment) -> None:
+    (sequencer,) = system.of("sequencer")
+    with peers(system.client_port, [1]):
+        wait_until(lambda: system.online() == {"1"}, "online")
+        sequencer.send_signal(signal.SIGSTOP)
+        try:
+            for entries in (1, 3):
+                with peers(system.client_port, [2]):
+                    wait_until(partial(_posted, system, entries), "the join is posted")
+                wait_until(partial(_posted, system, entries + 1), "the leave is posted")
+        finally:
+            sequencer.send_signal(signal.SIGCONT)
+        wait_until(partial(_posted, system, 0), "the sequencer has seen them all")
+        assert system.online() == {"1"}
+
+
+def _posted(system: Deployment, entries: int) -> bool:
+    return bool(system.redis.xlen(system.keys.events) == entries)

@@ -1,0 +1,95 @@
+"""The verdict of many rounds, for people and as JSON."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from statistics import median
+
+from tests.system.chaos.round import Verdict
+
+SHOWN = 20
+SAMPLES = 10_000
+"""Recovery times kept of each kind of fault, so that a report stays small however long it runs."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Sums over rounds."""
+
+    seed: int
+    rounds: int = 0
+    events: int = 0
+    connections: int = 0
+    reconnects: int = 0
+    source_reconnects: int = 0
+    bytes: int = 0
+    differences: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    _first_s: dict[str, list[float]] = field(default_factory=dict)
+    _all_s: dict[str, list[float]] = field(default_factory=dict)
+    _began_s: float = field(default_factory=time.monotonic)
+
+    def add(self, verdict: Verdict) -> None:
+        """Count a round."""
+        self.rounds += 1
+        self.events += verdict.events
+        self.connections += verdict.connections
+        self.reconnects += verdict.reconnects
+        self.source_reconnects += verdict.source_reconnects
+        self.bytes += verdict.bytes
+        self.differences += [f"seed {verdict.seed}: {difference}" for difference in verdict.differences]
+        for recovery in verdict.recoveries:
+            self.faults[recovery.fault] += 1
+            for kept, seconds in ((self._first_s, recovery.first_s), (self._all_s, recovery.all_s)):
+                if seconds is not None:
+                    kept.setdefault(recovery.fault, []).append(seconds)
+                    del kept[recovery.fault][:-SAMPLES]
+
+    def line(self) -> str:
+        """Where it stands, in one line."""
+        verdict = f"{len(self.differences)} differences" if self.differences else "no difference"
+        return (
+            f"{time.monotonic() - self._began_s:6.0f} s  {self.rounds} rounds  {self.events:,} events  "
+            f"{self.faults.total()} faults  {self.connections:,} connections  {verdict}"
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """The summary for scripts; times in seconds."""
+        return {
+            "seed": self.seed,
+            "seconds": round(time.monotonic() - self._began_s, 1),
+            "rounds": self.rounds,
+            "events": self.events,
+            "connections_checked": self.connections,
+            "connections_made_again": self.reconnects,
+            "sources_connected_again": self.source_reconnects,
+            "bytes_checked": self.bytes,
+            "faults": {
+                name: {"count": count, "first_s": _spread(self._first_s, name), "all_s": _spread(self._all_s, name)}
+                for name, count in sorted(self.faults.items())
+            },
+            "differences": self.differences,
+        }
+
+    def __str__(self) -> str:
+        rows = [f"{'fault':<52}{'count':>6}{'first s':>9}{'all s':>9}{'worst s':>9}"]
+        for name, count in sorted(self.faults.items()):
+            first, every = _spread(self._first_s, name), _spread(self._all_s, name)
+            figures = (first.get("median"), every.get("median"), every.get("max"))
+            rows.append(f"{name:<52}{count:>6}" + "".join(f"{'-' if f is None else f:>9}" for f in figures))
+        rows += [
+            "first: median time from the fault until somebody received an event sent after it; all: until each of",
+            "the steady users had; worst: the longest of those. The fault's own duration counts in, as do others.",
+            "",
+            f"{self.rounds} rounds, {self.events:,} events, {self.faults.total()} faults, {self.connections:,} "
+            f"connections and {self.bytes:,} bytes checked,",
+            f"{self.reconnects:,} connections of clients and {self.source_reconnects:,} of sources made again",
+        ]
+        rows += [f"DIFFERENCE {difference}" for difference in self.differences[:SHOWN]]
+        rows.append(f"FAILED: {len(self.differences)} differences" if self.differences else "passed: no difference")
+        return "\n".join(rows)
+
+
+def _spread(times: dict[str, list[float]], name: str) -> dict[str, float]:
+    found = times.get(name)
+    return {"median": round(median(found), 2), "max": round(max(found), 2)} if found else {}

@@ -1,0 +1,44 @@
+"""The named scenarios, each for one thing that can happen, and the random mix of all of them."""
+
+from random import Random
+
+from tests.system.chaos.faults import FAULTS, PLACES
+from tests.system.chaos.round import Plan
+
+EVENTS = 50_000
+
+SCENARIOS: dict[str, list[str]] = {
+    "the_leader_is_killed_and_a_standby_takes_over": ["leader killed"] * 3,
+    "the_leader_is_stopped_past_its_lease": ["leader stopped", "leader stopped"],
+    "all_sequencers_are_killed": ["every sequencer killed"] * 3,
+    "commits_are_cut_off": [f"leader: cut {where} (commit)" for where in PLACES.values()],
+    "the_leader_is_unheard_and_hears_nothing": ["leader: bytes to Redis lost", "leader: bytes from Redis lost"],
+    "commits_arrive_late": ["leader: late commands", "leader: late commands"],
+    "nodes_are_killed": ["fanout killed", "fanout killed", "every fanout killed"],
+    "a_node_is_stopped_until_it_is_expelled": ["fanout stopped", "fanout stopped"],
+    "a_node_loses_connections_and_frames": [
+        "fanout: cut in a message", "fanout: a frame lost", "fanout: all connections cut",
+        "fanout: cut in a message", "fanout: a frame lost"],
+    "a_node_is_unheard_and_hears_nothing": ["fanout: bytes from Redis lost", "fanout: bytes to Redis lost"],
+    "joins_are_cut_off": [f"fanout: cut {where} (command)" for where in PLACES.values()],
+    "joins_and_leaves_arrive_late": ["fanout: late commands", "fanout: late commands"],
+    "listeners_are_killed": ["listener killed", "listener killed", "every listener killed"],
+    "a_listener_is_stopped_and_cut_off": ["listener stopped", "listener: bytes from Redis lost"],
+    "appends_are_cut_off": [f"listener: cut {where}" for where in PLACES.values()],
+    "redis_is_killed_and_restarted": ["redis killed", "redis killed"],
+    "redis_is_stopped": ["redis stopped"],
+    "every_link_is_slow": ["leader: a slow link", "fanout: a slow link", "listener: a slow link"],
+    "everything_is_killed": ["every service killed"] * 2,
+}  # fmt: skip
+
+
+def named(name: str, seed: int) -> Plan:
+    """A scenario: its faults one after another, in the middle of the stream."""
+    faults = SCENARIOS[name]
+    return Plan(seed, EVENTS, [((n + 0.2) / len(faults) * 0.9, fault) for n, fault in enumerate(faults)])
+
+
+def random_mix(seed: int, events: int, faults: int) -> Plan:
+    """So many faults of any kind at any time, also during one another."""
+    rng = Random(seed)
+    return Plan(seed, events, sorted((rng.uniform(0.02, 0.98), rng.choice(list(FAULTS))) for _ in range(faults)))

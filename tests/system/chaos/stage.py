@@ -1,0 +1,127 @@
+"""The system under fire: a durable Redis server, every service as a process behind a proxy of its own."""
+
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import redis
+
+from tests.servers import free_port, system_server
+from tests.system.chaos.proxy import Proxy
+from tests.system.deployment import Deployment, wait_until
+
+SETTINGS = {"lease_s": 1, "tick_s": 0.5, "node_silence_s": 2, "redis_timeout_s": 1.5}
+"""Short deadlines, so that a fault can outlast each of them."""
+ROLES = {"sequencer": 2, "fanout": 3, "listener": 2}
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+ANSWER_S = 1.0
+"""How long the stage itself waits for Redis, which may be stopped."""
+
+
+class Service:
+    """One service: its proxy stays, its process is killed and started again."""
+
+    def __init__(self, role: str, proxy: Proxy, launch: Callable[[], "subprocess.Popen[bytes]"]) -> None:
+        self.role = role
+        self.proxy = proxy
+        self.struck = False
+        """A fault is at work on it; a second one has to look elsewhere."""
+        self._launch = launch
+        self.process = launch()
+
+    def start(self) -> None:
+        self.process = self._launch()
+
+
+class RedisServer:
+    """A redis-server that has every write on disk before it answers."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.port = free_port()
+        self.struck = False
+        self._options = (*DURABLE, "--dir", str(folder))
+        self._stack = stack
+        self.start()
+
+    def start(self) -> None:
+        self.process = self._stack.enter_context(system_server(self.port, *self._options))
+
+
+class Stage:
+    """Everything that faults can strike."""
+
+    def __init__(self, server: RedisServer, deployment: Deployment, services: list[Service]) -> None:
+        self.server = server
+        self.deployment = deployment
+        self.services = services
+        self._log_read = 0
+        self._leader: Service | None = None
+
+    def leader(self) -> Service | None:
+        """The sequencer that holds the lease, or held it when Redis was last asked."""
+        try:
+            token = self.deployment.sequencer()
+        except redis.RedisError:
+            return self._leader
+        for service in self.of("sequencer"):
+            if token and token.startswith(f"{socket.gethostname()}-{service.process.pid}-"):
+                self._leader = service
+        return self._leader
+
+    def of(self, role: str) -> list[Service]:
+        return [service for service in self.services if service.role == role]
+
+    def pick(self, role: str, rng: Random) -> Service | None:
+        """A service on which no fault is at work: the leader, a standby, or any of a role."""
+        if role == "leader":
+            candidates = [leader for leader in [self.leader()] if leader]
+        elif role == "standby":
+            candidates = [service for service in self.of("sequencer") if service is not self.leader()]
+        else:
+            candidates = self.of(role)
+        unharmed = [service for service in candidates if not service.struck]
+        return rng.choice(unharmed) if unharmed else None
+
+    def next_number(self) -> int:
+        """The sequence number that is released next; redis.RedisError while Redis is away."""
+        return int(self.deployment.redis.hget(self.deployment.keys.state, "next") or 1)
+
+    def dead(self) -> list[str]:
+        """Services that ended though nobody killed them, and what the log says that no log should."""
+        problems = [
+            f"a {service.role} ended with status {service.process.returncode}"
+            for service in self.services
+            if service.process.poll() is not None
+        ]
+        with self.deployment.log.open() as log:
+            log.seek(self._log_read)
+            fresh = log.read()
+            self._log_read = log.tell()
+        if "Traceback" in fresh or "exception" in fresh:
+            problems.append(f"a traceback in {self.deployment.log}")
+        return problems
+
+
+@contextmanager
+def staged(folder: Path, namespace: str, **settings: object) -> Iterator[Stage]:
+    """A ready system that must also stop cleanly."""
+    with ExitStack() as stack:
+        server = RedisServer(folder, stack)
+        url = f"redis://127.0.0.1:{server.port}/0"
+        own = f"{url}?socket_timeout={ANSWER_S}"
+        deployment = stack.enter_context(Deployment(own, namespace, folder / "log", **SETTINGS | settings))
+        services = []
+        for role, count in ROLES.items():
+            for _ in range(count):
+                proxy = stack.enter_context(Proxy(url))
+                services.append(Service(role, proxy, partial(deployment.start, role, redis_url=proxy.url)))
+        keys, ports = deployment.keys, ROLES["fanout"] + ROLES["listener"]
+        wait_until(deployment.sequencer, "somebody sequences")
+        wait_until(lambda: deployment.redis.hlen(keys.nodes) == ROLES["fanout"], "all nodes are there")
+        wait_until(lambda: deployment.logged("listening") == ports, "all ports are open")
+        yield Stage(server, deployment, services)
+        deployment.stop_all()

@@ -1,0 +1,62 @@
+"""A node's tasks end when they are told to, whatever happens at the same moment."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from contract.redis_link import RedisLink
+from contract.settings import load
+from fanout.feed import Feed
+from fanout.members import Members
+from fanout.membership import Membership
+from fanout.writer import Writer
+
+
+class Link:
+    """Answers every heartbeat with batch 1; a subscription is confirmed when the test says so."""
+
+    def call(self, *_: object) -> "asyncio.Future[Any]":
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer.set_result([1, b"epoch"])
+        return answer
+
+    def send(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_heartbeat_that_is_cancelled_while_a_batch_is_written_ends(turns: int) -> None:
+    link, writer = cast(RedisLink, Link()), SimpleNamespace(written=1, advanced=asyncio.Event())
+    feed = cast(Feed, SimpleNamespace(last_batch=1, heard_s=0.0))
+    membership = Membership("n", 1, link, feed, Members(), load())
+    beating = asyncio.create_task(membership.beat(cast(Writer, writer)))
+    await asyncio.sleep(0.05)
+    writer.advanced.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    beating.cancel()
+    done, _pending = await asyncio.wait([beating], timeout=0.5)
+    assert done == {beating}
+    assert beating.cancelled()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_subscription_that_is_cancelled_while_it_is_confirmed_ends(turns: int) -> None:
+    link = Link()
+    feed = Feed(cast(RedisLink, link), load().keys, 5.0, lambda *_: None)
+    starting = asyncio.create_task(_forever(feed))
+    await asyncio.sleep(0.05)
+    cast(Any, link).on_message([b"subscribe", load().keys.broadcast.encode(), 1])
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    starting.cancel()
+    done, _pending = await asyncio.wait([starting], timeout=0.5)
+    assert done == {starting}
+    assert starting.cancelled()
+
+
+async def _forever(feed: Feed) -> None:
+    while True:
+        await feed.start([])
