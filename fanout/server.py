@@ -129,7 +129,8 @@ class Client(asyncio.Protocol):
         self._leave("closed by the client")
         self.close()
         # What is still unsent may never be taken.
-        self._end_after(self._server.settings.client_stall_s, self._transport.abort)
+        stall_s = self._server.settings.client_stall_s
+        self._end_after(stall_s, lambda: self._server.close_slow(self, "accepts nothing after its own end"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
