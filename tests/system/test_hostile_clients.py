@@ -144,11 +144,16 @@ def test_a_client_that_half_closes_and_never_reads(valkey_url: str, namespace: s
 
 def test_clients_that_are_reset(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system, Honest(system) as honest:
-        for _ in range(50):
-            in_the_middle, registered = Peer(system.client_port), Peer(system.client_port, 7)
-            in_the_middle.send(b"12")
-            reset(in_the_middle.socket)
-            reset(registered.socket)
+        with ExitStack() as stack:
+            in_the_middle = [Peer(system.client_port) for _ in range(50)]
+            registered = [Peer(system.client_port, user) for user in range(1, 51)]
+            for peer in in_the_middle + registered:
+                stack.callback(peer.close)
+            for peer in in_the_middle:
+                peer.send(b"12")
+            wait_until(lambda: len(system.online()) == 51, "all online")
+            for peer in in_the_middle + registered:
+                reset(peer.socket)
         honest.is_served()
         wait_until(lambda: system.online() == {"1000000"}, "nobody else is online")
 
