@@ -150,6 +150,7 @@ def test_5000_sources_at_once(valkey_url: str, namespace: str, tmp_path: Path) -
         wait_until(lambda: system.occurred("source_disconnected") == limit - 1, "they are gone")
         source(system.event_port, honest.reserve())
         honest.is_served()
+    assert f'"source_refused: too many connections": {count - limit + 2}' in system.log.read_text()  # and the late one
 
 
 def test_sources_of_one_address(valkey_url: str, namespace: str, tmp_path: Path) -> None:
