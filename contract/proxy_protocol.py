@@ -6,13 +6,16 @@ line takes connections from its balancer only; anybody else could claim any addr
 
 LONGEST_BYTES = 107
 
+Address = tuple[str, str]
+"""The client's address and port."""
+
 
 class NotProxiedError(ValueError):
     """The connection does not begin with a PROXY line."""
 
 
-def split(data: bytes) -> tuple[str, bytes] | None:
-    """(client address, what follows the line); None while the line is not complete.
+def split(data: bytes) -> tuple[Address, bytes] | None:
+    """(client, what follows the line); None while the line is not complete.
 
     NotProxiedError when `data` can't be the beginning of a PROXY line.
     """
@@ -23,9 +26,9 @@ def split(data: bytes) -> tuple[str, bytes] | None:
         return None
     match head.split(b" "):
         case [b"PROXY", b"TCP4" | b"TCP6", address, _, port, _]:
-            client = f"{address.decode('ascii', 'replace')}:{port.decode('ascii', 'replace')}"
+            client = address.decode("ascii", "replace"), port.decode("ascii", "replace")
         case [b"PROXY", b"UNKNOWN", *_]:
-            client = "unknown"
+            client = "unknown", "0"
         case _:
             raise NotProxiedError
     return client, rest + data[LONGEST_BYTES:]

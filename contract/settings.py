@@ -50,6 +50,12 @@ class Settings(BaseSettings):
     backlog_bytes: int = Field(
         8 * MIB, ge=4 * KIB, description="unconsumed event bytes in Redis at which listeners stop reading"
     )
+    source_connections: int = Field(
+        1_000, ge=0, description="sources that one listener serves; 0: as many as its open files allow"
+    )
+    source_connections_per_address: int = Field(
+        0, ge=0, description="sources that one listener serves from one address; 0: no limit"
+    )
 
     durable: bool = Field(True, description="warn when Redis does not write what it holds to disk")
     wait_replicas: int = Field(
@@ -76,7 +82,15 @@ class Settings(BaseSettings):
     )
     rejected_entries: int = Field(10_000, ge=1, description="refused lines kept in the `rejected` stream")
 
-    registration_s: float = Field(10.0, gt=0, description="time a client has to send its user id")
+    registration_s: float = Field(
+        10.0, gt=0, description="time a client has to send its user id, and a balancer to send its PROXY line"
+    )
+    client_connections: int = Field(
+        0, ge=0, description="clients that one fanout node serves; 0: as many as its open files allow"
+    )
+    client_connections_per_address: int = Field(
+        0, ge=0, description="clients that one fanout node serves from one address; 0: no limit"
+    )
     client_buffer_bytes: int = Field(64 * MIB, ge=4 * KIB, description="unsent bytes at which a client is closed")
     node_buffer_bytes: int = Field(
         24 * MIB, ge=4 * KIB, description="unsent bytes of a node's clients together at which it waits"

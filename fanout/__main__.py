@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
-from contract.errors import ParadeError
 from contract.readiness import Readiness
 from contract.service import run
+from contract.serving import listen
 from contract.settings import Settings
 from fanout.node import Node
 from fanout.server import Client, ClientServer
@@ -17,13 +17,8 @@ log = structlog.get_logger()
 async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:
     """Serve clients until told to stop."""
     clients = ClientServer(settings)
-    try:
-        server = await asyncio.get_running_loop().create_server(
-            lambda: Client(clients), settings.host, settings.client_port, reuse_port=True, backlog=4096
-        )
-    except OSError as problem:
-        raise ParadeError(f"can't listen on {settings.host}:{settings.client_port}: {problem}") from None
-    log.info("listening", host=settings.host, port=server.sockets[0].getsockname()[1])
+    port = (settings.host, settings.client_port)
+    server = await listen(lambda: Client(clients), *port, backlog=4096, limits=clients.limits)
     leave = asyncio.Event()
     serving = asyncio.create_task(Node(settings, clients, readiness).run(leave))
     await stop.wait()
@@ -38,6 +33,7 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     await asyncio.wait([serving], timeout=settings.shutdown_s / 2)
     for client in list(clients.clients):
         client.abort()
+    clients.log.close()
     if serving.done():
         serving.result()
     else:

@@ -1,28 +1,30 @@
 """Client sockets: registration, ignored input, slow clients.
 
-What a client is told: nothing but notifications, or one line `ERROR <reason>` before it is closed because
-its registration is wrong.
+Rules kept here:
+
+- A client is told nothing but notifications, or one line `ERROR <reason>` before it is closed because it is
+  not let in or its registration is wrong.
+- A client that ends its sending side is closed. TCP says the same when a client closes altogether, and most
+  do; serving on would keep each user who left online until the next write fails.
 """
 
 import asyncio
 import contextlib
 import random
-import socket
 from collections.abc import Callable
 from typing import cast
 
-import structlog
-
-from contract import proxy_protocol
+from contract.admission import Admission, RefusedError
 from contract.events import is_user_id
+from contract.serving import limits_of, peer_log
 from contract.settings import Settings
 from fanout.members import Members
 
 REGISTRATION_BYTES = 64
 HIGH_WATER_BYTES = 8 * 1024
 """Unsent bytes from which a client counts as behind; below, 10,000 clients hold 80 MiB at most."""
-
-log = structlog.get_logger()
+IGNORED_PAUSE_S = 0.02
+"""How long a client that sends more than its registration is not read: one that floods takes no time from others."""
 
 
 class ClientServer:
@@ -34,14 +36,14 @@ class ClientServer:
         self.on_news: Callable[[], None] = lambda: None
         self.clients: set[Client] = set()
         self.behind: set[Client] = set()
-        self.slow_closed = 0
+        self.limits = limits_of(settings.client_connections, settings.client_connections_per_address)
+        self.log = peer_log()
         self.empty = asyncio.Event()
 
     def close_slow(self, client: "Client", reason: str) -> None:
         """Close a client that does not keep up."""
-        self.slow_closed += 1
         unsent = client.unsent_bytes()
-        log.warning("slow_client_closed", peer=client.peer, reason=reason, unsent_bytes=unsent)
+        self.log.warning("slow_client_closed", peer=client.peer, reason=reason, unsent_bytes=unsent)
         client.abort()
 
     async def drain(self, seconds: float, patience_s: float) -> None:
@@ -75,35 +77,48 @@ class Client(asyncio.Protocol):
     """One client connection."""
 
     def __init__(self, server: ClientServer) -> None:
-        self.peer = "?"
         self.user_id = b""
         self.unsent_seen = 0
         self.moved_s = 0.0
         self.write: Callable[[bytes], None]
         self._server = server
+        self._admission = Admission(server.limits, server.settings.proxy_protocol)
         self._members: Members | None = None
         self._line = b""
-        self._proxy_line: bytes | None = b"" if server.settings.proxy_protocol else None
         self._transport: asyncio.Transport
-        self._deadline: asyncio.TimerHandle
+        self._deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def peer(self) -> str:
+        """Its address, for the log."""
+        return self._admission.peer
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
         self.write = transport.write
-        self.peer = str(transport.get_extra_info("peername"))
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            self._admission.begin(transport.get_extra_info("peername"))
+        except RefusedError as refusal:
+            self._not_let_in(str(refusal))
+            return
         self._server.clients.add(self)
         wait_s = self._server.settings.registration_s
-        self._deadline = asyncio.get_running_loop().call_later(wait_s, self._refuse, f"no user id within {wait_s:g} s")
+        self._end_after(wait_s, lambda: self._refuse(f"no user id within {wait_s:g} s"))
 
     def data_received(self, data: bytes) -> None:
-        if self.user_id or self._transport.is_closing():
-            return  # later input is ignored
-        if self._proxy_line is not None:
-            data = self._without_proxy_line(data)
+        if self._transport.is_closing():
+            return
+        if self.user_id:
+            self._ignore()
+            return
+        try:
+            data = self._admission.feed(data)
+        except RefusedError as refusal:
+            self._not_let_in(str(refusal))
+            return
         self._line += data[: REGISTRATION_BYTES + 1]
         line, end, _ = self._line.partition(b"\n")
         if len(line) >= REGISTRATION_BYTES:
@@ -111,13 +126,21 @@ class Client(asyncio.Protocol):
         elif end:
             self._register(line.removesuffix(b"\r"))
 
-    def connection_lost(self, _: Exception | None) -> None:
-        self._deadline.cancel()
+    def eof_received(self) -> None:
+        self._leave("closed by the client")
+        self.close()
+        # What is still unsent may never be taken.
+        stall_s = self._server.settings.client_stall_s
+        self._end_after(stall_s, lambda: self._server.close_slow(self, "accepts nothing after its own end"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel_deadline()
         self._server.clients.discard(self)
         self._server.behind.discard(self)
         if not self._server.clients:
             self._server.empty.set()
-        self._resign()
+        self._leave(str(exc or "closed by the client"))
+        self._admission.end()
 
     def pause_writing(self) -> None:
         self._server.behind.add(self)
@@ -128,35 +151,47 @@ class Client(asyncio.Protocol):
 
     # Registration
 
-    def _without_proxy_line(self, data: bytes) -> bytes:
-        self._proxy_line = (self._proxy_line or b"") + data
-        try:
-            found = proxy_protocol.split(self._proxy_line)
-        except proxy_protocol.NotProxiedError:
-            self._refuse("this port takes connections from its load balancer only")
-            return b""
-        if found is None:
-            return b""
-        self.peer, rest = found
-        self._proxy_line = None
-        return rest
-
     def _register(self, user_id: bytes) -> None:
         if not is_user_id(user_id):
             self._refuse("a user id is 1 to 20 digits without a leading zero")
             return
-        self._deadline.cancel()
+        self._cancel_deadline()
         self.user_id, self._line = user_id, b""
         self._members = self._server.members
         self._members.add(user_id, self)
-        log.debug("client_registered", peer=self.peer, user=user_id.decode())
+        self._server.log.debug("client_registered", peer=self.peer, user=user_id.decode())
         self._server.on_news()
 
+    def _not_let_in(self, reason: str) -> None:
+        connections = self._server.limits.connections
+        self._server.log.warning("client_refused", peer=self.peer, reason=reason, connections=connections)
+        self._turn_away(reason)
+
     def _refuse(self, reason: str) -> None:
-        log.info("registration_refused", peer=self.peer, reason=reason)
-        self._deadline.cancel()
+        self._server.log.info("registration_refused", peer=self.peer, reason=reason)
+        self._turn_away(reason)
+
+    def _turn_away(self, reason: str) -> None:
+        self._cancel_deadline()
         self._transport.write(f"ERROR {reason}\n".encode())
         self._transport.close()
+
+    def _ignore(self) -> None:
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_later(IGNORED_PAUSE_S, self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _end_after(self, seconds: float, end: Callable[[], None]) -> None:
+        self._cancel_deadline()
+        self._deadline = asyncio.get_running_loop().call_later(seconds, end)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     # Closing
 
@@ -173,6 +208,11 @@ class Client(asyncio.Protocol):
         """Close after the rest is sent; nothing more is written, so the last line is whole."""
         self._resign()
         self._transport.close()
+
+    def _leave(self, reason: str) -> None:
+        if self._members is not None:
+            self._server.log.debug("client_left", peer=self.peer, reason=reason, user=self.user_id.decode())
+            self._resign()
 
     def _resign(self) -> None:
         if self._members is not None:

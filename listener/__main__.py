@@ -4,9 +4,9 @@ import asyncio
 
 import structlog
 
-from contract.errors import ParadeError
 from contract.readiness import Readiness
 from contract.service import run
+from contract.serving import listen
 from contract.settings import Settings
 from listener.server import Source, Sources
 
@@ -16,14 +16,9 @@ log = structlog.get_logger()
 async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:
     """Serve sources until told to stop."""
     sources = Sources(settings, readiness)
-    try:
-        server = await asyncio.get_running_loop().create_server(
-            lambda: Source(sources), settings.host, settings.event_port, reuse_port=True, backlog=1024
-        )
-    except OSError as problem:
-        raise ParadeError(f"can't listen on {settings.host}:{settings.event_port}: {problem}") from None
+    port = (settings.host, settings.event_port)
+    server = await listen(lambda: Source(sources), *port, backlog=1024, limits=sources.limits)
     appending = asyncio.create_task(sources.appender.run())
-    log.info("listening", host=settings.host, port=server.sockets[0].getsockname()[1])
     await stop.wait()
 
     # 1. No new sources; 2. what the connected ones have sent is read; 3. no new bytes; 4. everything read is
@@ -40,6 +35,7 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     elif appending.exception() is not None:
         raise appending.exception() or AssertionError
     sources.appender.close()
+    sources.log.close()
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class Appender:
         self._draining = False
         self._entry = b""
         self._records: list[tuple[str, bytes]] = []
+        self._refused = 0
         self._link: RedisLink | None = None
         self._backoff = Backoff()
         self._lost_s: float | None = None
@@ -47,10 +48,11 @@ class Appender:
         self._wake.set()
 
     def record(self, reason: str, sample: bytes) -> None:
-        """Keep a refused line for the `rejected` stream."""
+        """Count a refused line, and keep it for the `rejected` stream if there is room."""
+        self._refused += 1
         if len(self._records) < RECORDS_HELD:
             self._records.append((reason, sample))
-            self._wake.set()
+        self._wake.set()
 
     def drain(self) -> None:
         """No more will come: `run` returns once everything is appended."""
@@ -113,7 +115,7 @@ class Appender:
                 await self._append(link)
                 continue
             self._is_back()
-            if self._records:
+            if self._refused:
                 await self._write_records(link)
             elif self._draining:
                 return
@@ -137,9 +139,12 @@ class Appender:
                 break
 
     async def _write_records(self, link: RedisLink) -> None:
-        records, self._records = self._records, []
-        limit = self._settings.rejected_entries
-        for reason, sample in records:
-            fields = ("reason", reason, "line", sample)
-            await link.call("XADD", self._keys.rejected, "MAXLEN", "~", limit, "*", *fields)
-            await link.call("HINCRBY", self._keys.state, "rejected", 1)
+        # In one write, so that events wait for one answer only.
+        keys, limit = self._keys, self._settings.rejected_entries
+        commands: list[tuple[bytes | str | int, ...]] = [
+            ("XADD", keys.rejected, "MAXLEN", "~", limit, "*", "reason", reason, "line", sample)
+            for reason, sample in self._records
+        ]
+        commands.append(("HINCRBY", keys.state, "rejected", self._refused))
+        self._records, self._refused = [], 0
+        await link.call_all(commands)

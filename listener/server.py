@@ -1,13 +1,15 @@
-"""The sockets of event sources: bytes in, whole lines to the intake, reading paused while it is full."""
+"""The sockets of event sources: bytes in, whole lines to the intake, reading paused while it is full.
+
+A source that is not let in, for one of the limits, is closed; it has no way to be told why but the log.
+"""
 
 import asyncio
 from typing import cast
 
-import structlog
-
-from contract import proxy_protocol
+from contract.admission import Admission, RefusedError
 from contract.framing import SAMPLE_BYTES, LineFramer
 from contract.readiness import Readiness
+from contract.serving import limits_of, peer_log
 from contract.settings import Settings
 from listener.appender import Appender
 from listener.intake import Intake
@@ -15,14 +17,14 @@ from listener.intake import Intake
 PAUSE_S = 0.25
 """A source that sends nothing for so long has nothing on its way."""
 
-log = structlog.get_logger()
-
 
 class Sources:
     """All connected sources and the buffer they share."""
 
     def __init__(self, settings: Settings, readiness: Readiness) -> None:
-        self.proxied = settings.proxy_protocol
+        self.settings = settings
+        self.limits = limits_of(settings.source_connections, settings.source_connections_per_address)
+        self.log = peer_log()
         self.intake = Intake(settings.listener_buffer_bytes, self._rest)
         self.appender = Appender(settings, self.intake, readiness)
         self.connected: set[Source] = set()
@@ -52,23 +54,34 @@ class Source(asyncio.Protocol):
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._log = sources.log
         self._framer = LineFramer()
-        self._proxy_line: bytes | None = b"" if sources.proxied else None
-        self._peer = "?"
+        self._admission = Admission(sources.limits, sources.settings.proxy_protocol)
         self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
-        self._peer = str(transport.get_extra_info("peername"))
+        try:
+            self._admission.begin(transport.get_extra_info("peername"))
+        except RefusedError as refusal:
+            self._refuse(str(refusal))
+            return
         self._sources.connected.add(self)
         if self._sources.intake.full:
             self.rest(True)
-        if self._proxy_line is None:
-            log.info("source_connected", peer=self._peer)
+        if self._admission.complete:
+            self._log.info("source_connected", peer=self._admission.peer)
+        else:
+            wait_s = self._sources.settings.registration_s
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(wait_s, self._refuse, f"no PROXY line within {wait_s:g} s")
 
     def data_received(self, data: bytes) -> None:
         self._sources.heard_s = asyncio.get_running_loop().time()
-        if self._proxy_line is not None:
+        if not self._admission.complete:
             data = self._without_proxy_line(data)
         lines = self._framer.feed(data)
         if lines:
@@ -79,6 +92,8 @@ class Source(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.finish(str(exc or "closed by the source"))
+
+    # Flow and end
 
     def rest(self, full: bool) -> None:
         """Stop or go on reading; TCP carries the pause to the source."""
@@ -93,30 +108,42 @@ class Source(asyncio.Protocol):
         """End this source; a last line without terminator is refused."""
         if self._transport is None:
             return
-        self._transport.close()
-        self._transport = None
-        self._sources.connected.discard(self)
+        self._end()
         tail = self._framer.close()
         if tail:
             self._sources.appender.record("no line end before the source closed", tail[:SAMPLE_BYTES])
-        log.info("source_disconnected", peer=self._peer, reason=reason, unterminated_bytes=len(tail))
+        self._log.info("source_disconnected", peer=self._admission.peer, reason=reason, unterminated_bytes=len(tail))
+
+    def _refuse(self, reason: str) -> None:
+        connections = self._sources.limits.connections
+        self._end()
+        self._log.warning("source_refused", peer=self._admission.peer, reason=reason, connections=connections)
+
+    def _end(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._sources.connected.discard(self)
+        self._admission.end()
+
+    # Input
 
     def _without_proxy_line(self, data: bytes) -> bytes:
-        self._proxy_line = (self._proxy_line or b"") + data
         try:
-            found = proxy_protocol.split(self._proxy_line)
-        except proxy_protocol.NotProxiedError:
-            self.finish("no PROXY line from the load balancer")
+            data = self._admission.feed(data)
+        except RefusedError as refusal:
+            self._refuse(str(refusal))
             return b""
-        if found is None:
-            return b""
-        self._peer, rest = found
-        self._proxy_line = None
-        log.info("source_connected", peer=self._peer)
-        return rest
+        if self._admission.complete:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._log.info("source_connected", peer=self._admission.peer)
+        return data
 
     def _record_refused(self) -> None:
-        log.warning("lines_too_long", peer=self._peer, lines=len(self._framer.refused))
+        self._log.warning("lines_too_long", peer=self._admission.peer, lines=len(self._framer.refused))
         for sample in self._framer.refused:
             self._sources.appender.record("line too long", sample)
         self._framer.refused.clear()

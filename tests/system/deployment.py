@@ -1,5 +1,6 @@
 """Whole deployments for the tests: real service processes on loopback, ended by their ids in any case."""
 
+import json
 import os
 import signal
 import subprocess
@@ -40,6 +41,12 @@ def redis_at(url: str) -> Any:
     return redis.Redis.from_url(url, **options)
 
 
+def resident_mib(process: "subprocess.Popen[bytes]") -> float:
+    """What a process holds in memory now."""
+    listing = subprocess.run(["ps", "-o", "rss=", "-p", str(process.pid)], capture_output=True, text=True, check=True)
+    return int(listing.stdout) / 1024
+
+
 class Deployment:
     """Services of one namespace on one server. Leaving the context ends every process."""
 
@@ -68,11 +75,12 @@ class Deployment:
         if kind is not None:
             print(self.log.read_text()[-5000:])
 
-    def start(self, service: str, **settings: object) -> subprocess.Popen[bytes]:
-        """Start one service process, with settings of its own if need be."""
+    def start(self, service: str, open_files: int | None = None, **settings: object) -> subprocess.Popen[bytes]:
+        """Start one service process, with settings and an open-file limit of its own if need be."""
         own = {environment_name(name): str(value) for name, value in settings.items()}
+        limited = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]
         process = subprocess.Popen(
-            [sys.executable, "-m", service],
+            [*limited, sys.executable, "-m", service],
             env=os.environ | self._environment | own,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
@@ -129,6 +137,11 @@ class Deployment:
     def logged(self, event: str) -> int:
         """How often an event name stands in the services' log."""
         return self.log.read_text().count(f'"event": "{event}"')
+
+    def occurred(self, event: str) -> int:
+        """How often something happened, those times included of which the log gives only the number."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if f'"event": "{event}"' in line]
+        return sum(1 + line.get("suppressed", 0) for line in lines)
 
     def stop_all(self) -> None:
         """SIGTERM to everything; each process must end by itself, quickly and with status 0."""

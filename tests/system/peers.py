@@ -3,14 +3,16 @@
 import contextlib
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from simulator.oracle import Oracle
 from simulator.workload import Workload, blocks
-from tests.system.deployment import PATIENCE_S
+from tests.system.deployment import PATIENCE_S, Deployment, wait_until
 
 LOOPBACK = "127.0.0.1"
 
@@ -112,6 +114,82 @@ class Audience:
                     if peer.closed:
                         self._selector.unregister(peer.socket)
             time.sleep(0.001)
+
+
+class Honest:
+    """A source and a client that behave well while others don't: every event arrives, once and in order.
+
+    The source sends a broadcast every few milliseconds, over one connection, until the context ends. All events
+    of the system are counted by it, so others send only what `reserve` has left out for them.
+    """
+
+    INTERVAL_S = 0.005
+
+    def __init__(self, system: Deployment, user: int = 1_000_000) -> None:
+        self._system = system
+        self._user = user
+        self._whole = b""
+        self._next = 1
+        self._lock = threading.Lock()
+        self._halt = threading.Event()
+        self._sending = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self) -> Self:
+        self.client = Peer(self._system.client_port, self._user)
+        self._source = socket.create_connection((LOOPBACK, self._system.event_port), PATIENCE_S)
+        wait_until(lambda: str(self._user) in self._system.online(), "the honest client is online")
+        self._sending.start()
+        self.is_served()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self.is_served()
+        finally:
+            self._halt.set()
+            self._sending.join(PATIENCE_S)
+            self._source.close()
+        try:
+            if kind is None:
+                self._hear(len(self._whole))
+                assert self.client.received == self._whole
+        finally:
+            self.client.close()
+
+    def reserve(self, count: int = 1, kind: bytes = b"B", heard: bool = True) -> bytes:
+        """The next events, for another source to send now; `heard` says whether the client is to hear them."""
+        with self._lock:
+            lines = b"".join(b"%d|%b\n" % (number, kind) for number in range(self._next, self._next + count))
+            self._next += count
+            self._whole += lines if heard else b""
+            return lines
+
+    def is_served(self) -> None:
+        """Something is sent after now, and all that was sent until then arrives."""
+        with self._lock:
+            before = self._next
+        wait_until(lambda: self._next > before, "the honest source sends on")
+        self._hear(len(self._whole))
+
+    def _hear(self, size: int) -> None:
+        while len(self.client.received) < size:
+            self.client.read()
+            assert not self.client.closed, "the honest client was closed"
+
+    def _send(self) -> None:
+        while not self._halt.wait(self.INTERVAL_S):
+            with self._lock:
+                line = b"%d|B\n" % self._next
+                self._source.sendall(line)
+                self._next += 1
+                self._whole += line
+
+
+def reset(connection: socket.socket) -> None:
+    """Close with a reset instead of an orderly end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def has_heard(peer: Peer, ending: bytes) -> bool:

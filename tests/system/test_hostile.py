@@ -1,12 +1,19 @@
-"""Malformed and hostile peers: the valid events around them are handled, the others never notice."""
+"""Malformed and hostile sources: the valid events around them are handled, the others never notice."""
 
 import socket
 import time
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 
-from tests.system.deployment import running, wait_until
-from tests.system.peers import LOOPBACK, Audience, Peer, has_heard, peers, source
+import pytest
+
+from contract.service import raise_file_limit
+from contract.settings import Settings
+from tests.system.deployment import PATIENCE_S, resident_mib, running, wait_until
+from tests.system.peers import LOOPBACK, Honest, peers, reset, source
+
+GROWTH_MIB = 32
+"""What a process may grow by under a flood: its buffers, and half of the smallest flood here at most."""
 
 
 def test_rubbish_between_events(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -45,61 +52,118 @@ def test_late_duplicate_and_conflicting_numbers(valkey_url: str, namespace: str,
         assert system.redis.zcard(system.keys.waiting) == 0
 
 
-def test_a_source_that_never_sends_a_line_end(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    with (
-        running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system,
-        peers(system.client_port, [1]) as (user,),
-    ):
-        wait_until(lambda: system.online() == {"1"}, "online")
-        with socket.create_connection((LOOPBACK, system.event_port)) as endless:
-            for _ in range(300):
-                endless.sendall(b"z" * 100_000)
-            source(system.event_port, b"1|B\n")
-            user.wait_for(b"1|B\n")
-            endless.sendall(b"\n2|B\n")
-            user.wait_for(b"2|B\n")
+def connect(port: int) -> socket.socket:
+    return socket.create_connection((LOOPBACK, port), PATIENCE_S)
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the other side closes the connection; waits for it."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_a_gibibyte_without_a_line_end(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system, Honest(system) as honest:
+        (listener,) = system.of("listener")
+        before_mib = resident_mib(listener)
+        with connect(system.event_port) as endless:
+            for number in range(1024):
+                endless.sendall(b"z" * (1 << 20))
+                if number % 128 == 0:
+                    honest.is_served()
+            assert resident_mib(listener) < before_mib + GROWTH_MIB
+            endless.sendall(b"\n" + honest.reserve())
+            honest.is_served()
         assert system.rejected() == [("line too long", "z" * 64)]
 
 
-def test_a_source_that_sends_one_byte_at_a_time(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    with (
-        running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system,
-        peers(system.client_port, [7]) as (user,),
-    ):
-        wait_until(lambda: system.online() == {"7"}, "online")
-        with socket.create_connection((LOOPBACK, system.event_port)) as slow:
-            slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for byte in b"2|P|1|7\r\n1|F|3|7\n":
-                slow.sendall(bytes([byte]))
+@pytest.mark.parametrize("line", [b"what is this??!\n", b"y" * 1500 + b"\n"], ids=["no events", "too long"])
+def test_64_mebibytes_of_rubbish(line: bytes, valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    lines_a_send = (1 << 20) // len(line)
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system, Honest(system) as honest:
+        busy = [*system.of("listener"), *system.of("sequencer")]
+        before_mib = [resident_mib(process) for process in busy]
+        with connect(system.event_port) as hostile:
+            for number in range(64):
+                hostile.sendall(line * lines_a_send)
+                if number % 8 == 0:
+                    hostile.sendall(honest.reserve())
+                    honest.is_served()
+            for process, mib in zip(busy, before_mib, strict=True):
+                assert resident_mib(process) < mib + GROWTH_MIB
+        wait_until(lambda: system.state("rejected") == 64 * lines_a_send, "every refused line is counted")
+        assert 0 < system.redis.xlen(system.keys.rejected) < 64 * lines_a_send
+        assert system.logged("lines_too_long") < 60  # at most one a second
+
+
+def test_sources_that_send_one_byte_at_a_time(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system, Honest(system) as honest:
+        with ExitStack() as stack:
+            slow = [stack.enter_context(connect(system.event_port)) for _ in range(20)]
+            lines = [honest.reserve() for _ in slow]
+            for connection in slow:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for at in range(max(map(len, lines))):
+                for connection, line in zip(slow, lines, strict=True):
+                    connection.sendall(line[at : at + 1])
                 time.sleep(0.002)
-        user.wait_for(b"2|P|1|7\r\n")
-        assert user.received == b"1|F|3|7\n2|P|1|7\r\n"
+            honest.is_served()
+        assert system.state("rejected") == 0
 
 
-def test_a_client_that_never_reads_is_closed_and_the_others_do_not_notice(
-    valkey_url: str, namespace: str, tmp_path: Path
-) -> None:
-    limit = 1 << 20
-    count = 400_000  # some 10 MB for the stuck one: more than the kernel's buffers and the limit together
-    events = [b"%d|P|99999999999999999999|1\n" % n if n % 2 else b"%d|B\n" % n for n in range(1, count + 1)]
-    broadcasts = b"".join(events[1::2])
-    with (
-        running(valkey_url, namespace, tmp_path / "log", fanouts=1, client_buffer_bytes=limit) as system,
-        Audience() as audience,
-    ):
-        others = [audience.add(Peer(system.client_port, user)) for user in range(2, 12)]
-        stuck = Peer(system.client_port)
-        stuck.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stuck.send(b"1\n")
-        wait_until(lambda: len(system.online()) == 11, "all online")
-        source(system.event_port, b"".join(events))
-        for other in others:
-            wait_until(partial(has_heard, other, events[-1]), "everybody else hears the end")
-            assert other.received == broadcasts
-        wait_until(lambda: system.logged("slow_client_closed") == 1, "the stuck client is closed")
-        for _ in range(20):  # not to the end: through so small a buffer that would take minutes
-            stuck.read()
-        assert len(stuck.received) > 0
-        assert b"".join(events).startswith(stuck.received)
-        stuck.close()
-        wait_until(lambda: "1" not in system.online(), "and offline")
+def test_sources_that_end_in_the_middle_of_a_line(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system, Honest(system) as honest:
+        resetting, closing, half_closing = (connect(system.event_port) for _ in range(3))
+        for connection in (resetting, closing, half_closing):
+            connection.sendall(honest.reserve() + b"77|P|1|")
+        honest.is_served()  # what a reset throws away in the network nobody can keep
+        reset(resetting)
+        closing.close()
+        half_closing.shutdown(socket.SHUT_WR)
+        assert is_closed(half_closing)
+        half_closing.close()
+        wait_until(lambda: system.state("rejected") == 3, "three unfinished lines are refused")
+        assert system.rejected() == [("no line end before the source closed", "77|P|1|")] * 3
+
+
+def test_5000_sources_at_once(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    """Those over the limit are closed, the log stays readable, and there is room again when they are gone."""
+    limit = Settings.model_fields["source_connections"].default
+    count = 5000
+    assert raise_file_limit() > count + 100, "the test itself needs more open files"
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system, Honest(system) as honest:
+        with ExitStack() as stack:
+            hostile = [stack.enter_context(connect(system.event_port)) for _ in range(count)]
+            wait_until(lambda: system.occurred("source_refused") == count - (limit - 1), "the rest is refused")
+            honest.is_served()
+            with connect(system.event_port) as late:
+                assert is_closed(late), "there is no room now"
+            for refused in hostile[limit - 1 :]:
+                assert is_closed(refused)
+            for connection in hostile[: limit - 1 : 100]:
+                connection.sendall(honest.reserve())
+            honest.is_served()
+        assert '"reason": "too many connections"' in system.log.read_text()
+        assert system.logged("source_refused") < 100
+        wait_until(lambda: system.occurred("source_disconnected") == limit - 1, "they are gone")
+        source(system.event_port, honest.reserve())
+        honest.is_served()
+    assert f'"source_refused: too many connections": {count - limit + 2}' in system.log.read_text()  # and the late one
+
+
+def test_sources_of_one_address(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    limits = {"source_connections_per_address": 2, "proxy_protocol": True}
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, registration_s=1, **limits) as system:
+        with ExitStack() as stack:
+            greedy = [stack.enter_context(connect(system.event_port)) for _ in range(10)]
+            other, silent = (stack.enter_context(connect(system.event_port)) for _ in range(2))
+            for number, connection in enumerate(greedy):
+                connection.sendall(b"PROXY TCP4 192.0.2.7 198.51.100.1 %d 9090\r\n" % number)
+            other.sendall(b"PROXY TCP4 192.0.2.8 198.51.100.1 1 9090\r\n1|B\n")
+            wait_until(lambda: system.occurred("source_refused") == 9, "eight of ten, and the silent one")
+            assert is_closed(silent)
+            wait_until(lambda: system.state("released") == 1, "another address is let in")
+        reasons = ["too many connections from one address", "no PROXY line within 1 s"]
+        assert all(reason in system.log.read_text() for reason in reasons)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract.proxy_protocol import LONGEST_BYTES, NotProxiedError, split
+from contract.proxy_protocol import LONGEST_BYTES, Address, NotProxiedError, split
 
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 9099\r\n"
 
@@ -10,13 +10,13 @@ LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 9099\r\n"
 @pytest.mark.parametrize(
     ("line", "client"),
     [
-        (LINE, "192.0.2.7:56324"),
-        (b"PROXY TCP6 2001:db8::7 2001:db8::1 4124 443\r\n", "2001:db8::7:4124"),
-        (b"PROXY UNKNOWN\r\n", "unknown"),
-        (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "unknown"),
+        (LINE, ("192.0.2.7", "56324")),
+        (b"PROXY TCP6 2001:db8::7 2001:db8::1 4124 443\r\n", ("2001:db8::7", "4124")),
+        (b"PROXY UNKNOWN\r\n", ("unknown", "0")),
+        (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", ("unknown", "0")),
     ],
 )
-def test_whole_byte_by_byte_and_with_more_behind(line: bytes, client: str) -> None:
+def test_whole_byte_by_byte_and_with_more_behind(line: bytes, client: Address) -> None:
     for end in range(len(line)):
         assert split(line[:end]) is None
     assert split(line) == (client, b"")

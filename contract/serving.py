@@ -1,0 +1,60 @@
+"""Listening for peers: the port, dead peers, and how many connections the open files allow."""
+
+import asyncio
+import resource
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from contract.admission import ConnectionLimits, connections_within
+from contract.errors import ParadeError
+from contract.peer_log import PeerLog
+
+KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
+"""A silent peer is asked after a minute whether it still lives, and is gone after another without an answer."""
+
+log = structlog.get_logger()
+
+
+async def listen(
+    protocol: Callable[[], asyncio.Protocol], host: str, port: int, backlog: int, limits: ConnectionLimits
+) -> asyncio.Server:
+    """Accept connections. ParadeError when that port can't be had."""
+    loop = asyncio.get_running_loop()
+    try:
+        server = await loop.create_server(protocol, host, port, reuse_port=True, backlog=backlog, start_serving=False)
+        for listening in server.sockets:
+            _keep_alive(listening)
+        await server.start_serving()
+    except OSError as problem:
+        raise ParadeError(f"can't listen on {host}:{port}: {problem}") from None
+    log.info("listening", host=host, port=server.sockets[0].getsockname()[1], most_connections=limits.most)
+    return server
+
+
+def limits_of(most: int, most_per_address: int) -> ConnectionLimits:
+    """Limits of this process: `most` (0: as many as possible), but never more than its open files allow.
+
+    Otherwise accepting would take the files that the way to Redis needs.
+    """
+    possible = connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return ConnectionLimits(min(most or possible, possible), most_per_address)
+
+
+def peer_log() -> PeerLog:
+    """The log of this process's peers, on the running event loop."""
+    return PeerLog(_write, asyncio.get_running_loop().call_later)
+
+
+def _write(level: str, event: str, fields: dict[str, Any]) -> None:
+    getattr(log, level)(event, **fields)
+
+
+def _keep_alive(listening: socket.socket) -> None:
+    # Accepted connections inherit these, which saves four calls for each of them.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,46 @@
+"""What accepted connections have from the port they came to."""
+
+import asyncio
+import socket
+
+import pytest
+
+from contract.admission import ConnectionLimits
+from contract.errors import ParadeError
+from contract.serving import KEEP_ALIVE, limits_of, listen
+
+ANYWHERE = ("127.0.0.1", 0)
+
+
+async def test_accepted_connections_are_asked_whether_they_live() -> None:
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[asyncio.BaseTransport] = loop.create_future()
+
+    class Peer(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted.set_result(transport)
+
+    server = await listen(Peer, *ANYWHERE, backlog=10, limits=ConnectionLimits(1, 0))
+    with socket.create_connection(server.sockets[0].getsockname()):
+        transport = await asyncio.wait_for(accepted, 10)
+        options = transport.get_extra_info("socket")
+        assert options.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+        for name, value in KEEP_ALIVE.items():
+            if not hasattr(socket, name):
+                continue  # macOS has other names for some
+            assert options.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) == value
+        transport.close()
+    server.close()
+
+
+async def test_a_port_that_is_taken() -> None:
+    with socket.create_server(ANYWHERE) as taken:
+        host, port = taken.getsockname()
+        with pytest.raises(ParadeError, match="can't listen on"):
+            await listen(asyncio.Protocol, host, port, backlog=10, limits=ConnectionLimits(1, 0))
+
+
+def test_no_more_connections_than_open_files() -> None:
+    possible = limits_of(0, 0).most
+    assert limits_of(10, 0).most == 10
+    assert limits_of(possible + 1, 0).most == possible
