@@ -1,4 +1,5 @@
-"""HTTP health of a service: `/livez` says that it runs, `/readyz` whether it can do its work, and why not.
+"""HTTP side of a service: `/livez` says that it runs, `/readyz` whether it can do its work and why not, `/metrics`
+what it counts.
 
 A load balancer asks `/readyz` and gives a node that is not ready no new connections.
 """
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from contract.errors import ParadeError, RedisUnavailableError
+from contract.metrics import CONTENT_TYPE, exposition
 from contract.readiness import Readiness
 from contract.settings import Settings
 
@@ -17,12 +19,12 @@ ANSWER_S = 2.0
 
 
 @asynccontextmanager
-async def served(settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
-    """Serve health on `health_port` for as long as the context lasts."""
+async def served(service: str, settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
+    """Serve health and metrics on `health_port` for as long as the context lasts."""
 
     async def readyz(_: web.Request) -> web.Response:
         facts: dict[str, object] = {}
-        reasons = [*readiness.reasons.values()]
+        reasons = readiness.why_not()
         try:
             async with asyncio.timeout(ANSWER_S):
                 facts = await readiness.facts()
@@ -34,8 +36,11 @@ async def served(settings: Settings, readiness: Readiness) -> AsyncIterator[None
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"alive": True})
 
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=exposition(service, readiness.observe()), headers={"Content-Type": CONTENT_TYPE})
+
     app = web.Application()
-    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz)])
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
     try:

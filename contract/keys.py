@@ -53,6 +53,11 @@ class Keys:
         return self.prefix + "nodes"
 
     @property
+    def services(self) -> str:
+        """Hash: `<service>/<name>` → what it said about itself last, `<Redis time, ms> <JSON>`."""
+        return self.prefix + "services"
+
+    @property
     def lease(self) -> str:
         """String that expires: the name of the process that sequences now."""
         return self.prefix + "lease"

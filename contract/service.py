@@ -27,7 +27,7 @@ def run(service: str, main: Main) -> None:
         settings = load_for_service(service, sys.argv[1:])
         logs.configure(service, settings.log_level)
         raise_file_limit()
-        uvloop.run(_until_stopped(main, settings))
+        uvloop.run(_until_stopped(service, main, settings))
     except ParadeError as problem:
         print(f"{service}: {problem}", file=sys.stderr)  # noqa: T201
         sys.exit(problem.exit_status)
@@ -44,7 +44,7 @@ def raise_file_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-async def _until_stopped(main: Main, settings: Settings) -> None:
+async def _until_stopped(service: str, main: Main, settings: Settings) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -57,7 +57,7 @@ async def _until_stopped(main: Main, settings: Settings) -> None:
                 # Imported only where it is used: an HTTP server costs 20 MiB.
                 from contract.health import served
 
-                await stack.enter_async_context(served(settings, readiness))
+                await stack.enter_async_context(served(service, settings, readiness))
             await main(settings, readiness, stop)
     finally:
         structlog.get_logger().info("stopped")

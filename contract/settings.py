@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error")
     redis_timeout_s: float = Field(5.0, gt=1, description="longest wait for an answer of Redis")
     shutdown_s: float = Field(4.0, gt=0, description="longest time a service takes to stop, beyond drain_s")
-    health_port: int = Field(0, ge=0, le=65535, description="port for /livez and /readyz over HTTP; 0: none")
+    health_port: int = Field(0, ge=0, le=65535, description="port for /metrics, /livez and /readyz over HTTP; 0: none")
     proxy_protocol: bool = Field(
         False, description="expect a PROXY line (version 1) from a load balancer on every connection"
     )
@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     node_silence_s: float = Field(5.0, gt=1, description="silence after which a fanout node is expelled")
     node_patience_s: float = Field(
         30.0, gt=1, description="how long a node may hold a full window before it is expelled"
+    )
+    gap_warning_s: float = Field(
+        5.0, gt=0, description="age of a gap from which the sequencer warns and says that it is not ready"
+    )
+    gap_timeout_s: float = Field(
+        0.0, ge=0, description="age at which missing sequence numbers are given up; 0: they are waited for for ever"
     )
     rejected_entries: int = Field(10_000, ge=1, description="refused lines kept in the `rejected` stream")
 

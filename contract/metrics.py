@@ -1,0 +1,50 @@
+"""Stats in the form that Prometheus reads. Made when it asks, so that nothing is spent on it otherwise."""
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from contract.stats import metric_name
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class StatsCollector(Collector):
+    """One service's stats as Prometheus metrics."""
+
+    def __init__(self, service: str, stats: Any) -> None:
+        self._service = service
+        self._stats = stats
+
+    def collect(self) -> Iterator[Metric]:
+        for field in dataclasses.fields(self._stats):
+            name, meaning = metric_name(self._service, field), field.metadata["meaning"]
+            value = getattr(self._stats, field.name)
+            match field.metadata["kind"]:
+                case "counter":
+                    yield CounterMetricFamily(name, meaning, value=value)
+                case "gauge":
+                    yield GaugeMetricFamily(name, meaning, value=value)
+                case "by_reason":
+                    reasons = CounterMetricFamily(name, meaning, labels=["reason"])
+                    for reason, count in value.items():
+                        reasons.add_metric([reason], count)
+                    yield reasons
+                case "histogram":
+                    bounds = [*(str(bound) for bound in value.bounds), "+Inf"]
+                    buckets = list(zip(bounds, accumulate(value.counts), strict=True))
+                    yield HistogramMetricFamily(name, meaning, buckets=buckets, sum_value=value.sum)
+
+
+def exposition(service: str, stats: Any) -> bytes:
+    """Everything about this process, as text."""
+    registry = CollectorRegistry()
+    registry.register(StatsCollector(service, stats))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return generate_latest(registry)

@@ -1,0 +1,29 @@
+"""What a fanout node counts. Names end in their unit."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from contract.stats import Histogram, by_reason, counter, gauge, histogram
+
+
+@dataclass
+class FanoutStats:
+    connections: int = gauge("client connections that are registered")
+    users: int = gauge("users with at least one connection here")
+    joins: int = counter("users whose join was posted")
+    batches: int = counter("batches written out, ticks included")
+    notifications: int = counter("notifications written to connections")
+    sent_bytes: int = counter("bytes written to connections")
+    latency_seconds: Histogram = histogram(
+        "time from the arrival in Redis of a batch's oldest entry to its write-out here, one observation a batch"
+    )
+    unsent_bytes: int = gauge("bytes written to connections that the kernel has not taken yet")
+    slow_clients: int = gauge("connections that have unsent bytes")
+    waiting: int = gauge("1 while the node holds batches back for slow clients")
+    batches_behind: int = gauge("batches committed and not written out here")
+    journal_batches: int = counter("batches read again in the journal")
+    reconnects: int = counter("times that the node went on with new connections to Redis")
+    frames_missed: int = counter("times that a published frame did not get here")
+    lives: int = counter("node ids that this process has had")
+    connections_lost: Counter[str] = by_reason("connections closed because their promise could not be kept, by reason")
+    peers: Counter[str] = by_reason("what happened to connections: registered, left, refused, closed, and why")
