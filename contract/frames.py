@@ -2,11 +2,12 @@
 
 A frame is a header line of `name=value` pairs and the batch's broadcast lines:
 
-    batch=42 cursor=1732391092341-0 next=70001 epoch=9f31c2 after=51e07a@40 safe=42 gone=
+    batch=42 cursor=1732391092341-0 since=1732391092338 next=70001 epoch=9f31c2 after=51e07a@40 safe=42 gone=
     69998|B
 
 - `batch` counts up by one from frame to frame, so a missing one shows.
 - `cursor` is the last stream entry that the batch consumed: a join at or before it is in force from this batch on.
+- `since` is when the oldest entry that the batch consumed came to Redis, in its milliseconds; 0: it consumed none.
 - `epoch` is the sequencer's term, a random name, and `after` the epoch before it with its last batch. So a batch says
   which past it continues: after a fail-over to an older copy of the data, numbers repeat but the chain breaks.
 - `safe` is the last batch that may be written out. It is the batch itself, unless the sequencer waits for replicas;
@@ -56,6 +57,7 @@ class Frame:
 
     batch: int
     cursor: bytes
+    since_ms: int
     next: int
     place: Place
     safe: int
@@ -64,8 +66,8 @@ class Frame:
 
     def encode(self) -> bytes:
         place, gone = self.place, b",".join(self.gone)
-        header = (self.batch, self.cursor, self.next, place.epoch, place.after, self.safe, gone)
-        return b"batch=%d cursor=%b next=%d epoch=%b after=%b safe=%d gone=%b\n%b" % (*header, self.lines)
+        header = (self.batch, self.cursor, self.since_ms, self.next, place.epoch, place.after, self.safe, gone)
+        return b"batch=%d cursor=%b since=%d next=%d epoch=%b after=%b safe=%d gone=%b\n%b" % (*header, self.lines)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
@@ -74,7 +76,7 @@ class Frame:
         fields = dict(pair.split(b"=", 1) for pair in header.split(b" "))
         gone = tuple(name for name in fields[b"gone"].split(b",") if name)
         place = Place(fields[b"epoch"], fields[b"after"])
-        numbers = (int(fields[b"batch"]), fields[b"cursor"], int(fields[b"next"]))
+        numbers = (int(fields[b"batch"]), fields[b"cursor"], int(fields[b"since"]), int(fields[b"next"]))
         return cls(*numbers, place, int(fields[b"safe"]), gone, lines)
 
     def continues(self, epoch: bytes, batch: int) -> bool:

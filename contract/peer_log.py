@@ -57,8 +57,11 @@ class PeerLog:
         """The process ends: write what is held back, and all counts."""
         for kind in list(self._held):
             self._write_held(kind)
-        counts = {": ".join(filter(None, kind)): count for kind, count in sorted(self.counts.items())}
-        self._write("info", "peer_counts", {"counts": counts})
+        self._write("info", "peer_counts", {"counts": dict(self.by_reason())})
+
+    def by_reason(self) -> Counter[str]:
+        """The counts under one name each: `event: reason`."""
+        return Counter({": ".join(filter(None, kind)): count for kind, count in sorted(self.counts.items())})
 
     def _log(self, level: str, event: str, fields: dict[str, Any]) -> None:
         kind = _kind(event, fields)

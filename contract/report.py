@@ -1,7 +1,10 @@
 """What each service says about itself in Redis, once a second: for `parade status` and whoever else looks."""
 
 import asyncio
+import contextlib
 import json
+import secrets
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,11 +23,19 @@ FORGET_S = 60.0
 class Reporter:
     """Tells Redis how a service is doing, while `calls` has a connection."""
 
-    def __init__(self, keys: Keys, name: str, readiness: Readiness, calls: Callable[[], Calls | None]) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        name: str,
+        readiness: Readiness,
+        calls: Callable[[], Calls | None],
+        about: Callable[[], dict[str, object]] = dict,
+    ) -> None:
         self._keys = keys
         self._name = name
         self._readiness = readiness
         self._calls = calls
+        self._about = about
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -32,13 +43,24 @@ class Reporter:
             await self._report()
             await asyncio.sleep(REPORT_S)
 
+    async def withdraw(self) -> None:
+        """The service ends: it is not shown any more."""
+        calls = self._calls()
+        if calls is not None:
+            with contextlib.suppress(RedisUnavailableError):
+                await calls.call("HDEL", self._keys.services, self._name)
+
     async def _report(self) -> None:
         calls = self._calls()
         if calls is None:
             return
-        facts = {"not_ready": self._readiness.why_not(), **as_json(self._readiness.observe())}
+        stats = as_json(self._readiness.observe())
+        facts = {**self._about(), "not_ready": self._readiness.why_not(), **stats}
         arguments = (self._keys.services, self._name, json.dumps(facts), int(FORGET_S * 1000))
-        try:
+        with contextlib.suppress(RedisUnavailableError):  # whoever works with the connection says so
             await calls.call("EVAL", REPORT.text, 1, *arguments)
-        except RedisUnavailableError:
-            pass  # whoever works with the connection says so
+
+
+def service_name(service: str) -> str:
+    """`listener/<host>-<random>`: a name for this process."""
+    return f"{service}/{socket.gethostname()}-{secrets.token_hex(3)}"

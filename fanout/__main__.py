@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from contract.readiness import Readiness
+from contract.report import Reporter, service_name
 from contract.service import run
 from contract.serving import listen
 from contract.settings import Settings
@@ -20,7 +21,10 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     port = (settings.host, settings.client_port)
     server = await listen(lambda: Client(clients), *port, backlog=4096, limits=clients.limits)
     leave = asyncio.Event()
-    serving = asyncio.create_task(Node(settings, clients, readiness).run(leave))
+    node = Node(settings, clients, readiness)
+    serving = asyncio.create_task(node.run(leave))
+    reporter = Reporter(settings.keys, service_name("fanout"), readiness, lambda: node.link, node.about)
+    reporting = asyncio.create_task(reporter.run())
     await stop.wait()
 
     # 1. The balancer is told and nobody new comes; 2. clients are served on while their connections end one by
@@ -29,6 +33,8 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     server.close()
     log.info("draining", connections=len(clients.clients), seconds=settings.drain_s)
     await clients.drain(settings.drain_s, settings.shutdown_s / 2)
+    reporting.cancel()
+    await reporter.withdraw()
     leave.set()
     await asyncio.wait([serving], timeout=settings.shutdown_s / 2)
     for client in list(clients.clients):

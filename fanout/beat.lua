@@ -1,7 +1,7 @@
 -- A node's heartbeat: the last batch it has written, when (Redis time, ms), its connections, and its session:
 -- the number of its connection to Redis (see announce.lua). What comes late from an older one is refused.
 -- A node that was expelled gets -1 and must not go on under this id. A new node enters with the batch
--- that is committed now, and owes nothing older. All get {batch committed now, its epoch}.
+-- that is committed now, and owes nothing older. All get {batch committed now, its epoch, Redis time in ms}.
 local nodes, state = KEYS[1], KEYS[2]
 local node, batch, connections, session = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
@@ -14,11 +14,11 @@ end
 if batch == 'new' then
   batch = committed
 elseif not report then
-  return { -1, epoch }
+  return { -1, epoch, 0 }
 end
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 -- HDEL takes no memory and comes first, so that a Redis with its memory full still takes heartbeats.
 redis.call('HDEL', nodes, node)
 redis.call('HSET', nodes, node, table.concat({ batch, string.format('%.0f', now_ms), connections, session }, ' '))
-return { tonumber(committed), epoch }
+return { tonumber(committed), epoch, now_ms }

@@ -9,8 +9,10 @@ import structlog
 from contract.frames import stream_id
 from contract.redis_link import RedisLink, RedisRefusedError, Script
 from contract.settings import Settings
+from fanout.clock import RedisClock
 from fanout.feed import Feed, FrameLostError
 from fanout.members import Members
+from fanout.stats import FanoutStats
 from fanout.writer import Writer
 
 BEAT = Script(Path(__file__).with_name("beat.lua"))
@@ -40,7 +42,15 @@ class Membership:
     """One node id's standing in the deployment, told over one connection: the `session`, counted up by the node."""
 
     def __init__(
-        self, node: str, session: int, link: RedisLink, feed: Feed, members: Members, settings: Settings
+        self,
+        node: str,
+        session: int,
+        link: RedisLink,
+        feed: Feed,
+        members: Members,
+        clock: RedisClock,
+        settings: Settings,
+        stats: FanoutStats,
     ) -> None:
         self._node = node
         self._session = session
@@ -50,6 +60,11 @@ class Membership:
         self._keys = settings.keys
         self._silence_s = settings.tick_s + SILENCE_S
         self._news = asyncio.Event()
+        self._now = asyncio.get_running_loop().time
+        self.committed = 0
+        """The last batch that Redis is known to have."""
+        self._clock = clock
+        self._stats = stats
 
     def notify(self) -> None:
         """Someone came or left."""
@@ -93,6 +108,7 @@ class Membership:
                 await self._wait_for_memory(refusal)
             else:
                 self._members.joined(joins, stream_id(entry))
+                self._stats.joins += len(joins)
 
     async def _post(self, fields: list[str | bytes]) -> bytes:
         keys, arguments = (self._keys.events, self._keys.nodes), (self._node, self._session, *fields)
@@ -138,7 +154,10 @@ class Membership:
 
     async def _beat(self, batch: int | str) -> tuple[int, bytes]:
         keys, arguments = self._keys, (self._node, batch, self._members.connections, self._session)
-        committed, epoch = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, *arguments)
+        sent_s = self._now()
+        committed, epoch, now_ms = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, *arguments)
+        self.committed = max(self.committed, committed)
+        self._clock.learn(now_ms / 1000, sent_s, self._now())
         if committed < 0:
             raise ExpelledError(f"node {self._node} is no longer part of the deployment")
         return int(committed), epoch

@@ -19,6 +19,7 @@ from contract.events import is_user_id
 from contract.serving import limits_of, peer_log
 from contract.settings import Settings
 from fanout.members import Members
+from fanout.stats import FanoutStats
 
 REGISTRATION_BYTES = 64
 HIGH_WATER_BYTES = 8 * 1024
@@ -38,6 +39,7 @@ class ClientServer:
         self.behind: set[Client] = set()
         self.limits = limits_of(settings.client_connections, settings.client_connections_per_address)
         self.log = peer_log()
+        self.stats = FanoutStats()
         self.empty = asyncio.Event()
 
     def close_slow(self, client: "Client", reason: str) -> None:
@@ -45,6 +47,10 @@ class ClientServer:
         unsent = client.unsent_bytes()
         self.log.warning("slow_client_closed", peer=client.peer, reason=reason, unsent_bytes=unsent)
         client.abort()
+
+    def unsent_bytes(self) -> int:
+        """What the kernel has not taken yet, of all clients."""
+        return sum(client.unsent_bytes() for client in self.behind)
 
     async def drain(self, seconds: float, patience_s: float) -> None:
         """End all connections, spread over `seconds`; returns when they are gone, or `patience_s` after that."""

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 
 from contract.frames import Frame, stream_id
+from fanout.clock import RedisClock
 from fanout.feed import Messages
 from fanout.members import Members
 from fanout.merge import Broadcasts
@@ -22,12 +23,14 @@ WAIT_POLL_S = 0.005
 class Writer:
     """Writes one life's batches to its members."""
 
-    def __init__(self, members: Members, server: ClientServer, pressure: Pressure) -> None:
+    def __init__(self, members: Members, server: ClientServer, pressure: Pressure, clock: RedisClock) -> None:
         self.written = 0
         self.advanced = asyncio.Event()
         self._members = members
         self._server = server
         self._pressure = pressure
+        self._clock = clock
+        self._stats = server.stats
         self._held: deque[tuple[Frame, Messages]] = deque()
         self._loop = asyncio.get_running_loop()
 
@@ -78,3 +81,19 @@ class Writer:
                         connection.write(own)
         self.written = frame.batch
         self.advanced.set()
+        self._count(frame, messages)
+
+    def _count(self, frame: Frame, messages: Messages) -> None:
+        stats, live = self._stats, self._members.live
+        stats.batches += 1
+        if frame.lines:
+            connections = sum(len(user.connections) for user in live.values())
+            stats.notifications += connections * frame.lines.count(b"\n")
+            stats.sent_bytes += connections * len(frame.lines)
+        for user_id, own in messages.items():
+            if user_id in live:
+                connections = len(live[user_id].connections)
+                stats.notifications += connections * own.count(b"\n")
+                stats.sent_bytes += connections * len(own)
+        if frame.since_ms:
+            stats.latency_seconds.observe(self._clock.age_s(frame.since_ms, self._loop.time()))

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from contract.readiness import Readiness
+from contract.report import Reporter, service_name
 from contract.service import run
 from contract.serving import listen
 from contract.settings import Settings
@@ -19,6 +20,8 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     port = (settings.host, settings.event_port)
     server = await listen(lambda: Source(sources), *port, backlog=1024, limits=sources.limits)
     appending = asyncio.create_task(sources.appender.run())
+    reporter = Reporter(settings.keys, service_name("listener"), readiness, lambda: sources.appender.link)
+    reporting = asyncio.create_task(reporter.run())
     await stop.wait()
 
     # 1. No new sources; 2. what the connected ones have sent is read; 3. no new bytes; 4. everything read is
@@ -34,6 +37,8 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
         appending.cancel()
     elif appending.exception() is not None:
         raise appending.exception() or AssertionError
+    reporting.cancel()
+    await reporter.withdraw()
     sources.appender.close()
     sources.log.close()
 

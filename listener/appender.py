@@ -6,15 +6,18 @@ chunk goes out alone, at once. An append whose answer was lost is repeated: the 
 
 import asyncio
 from pathlib import Path
+from time import perf_counter
 
 import structlog
 
 from contract.errors import RedisUnavailableError
+from contract.outage import Outage
 from contract.readiness import Readiness
 from contract.redis_link import RedisLink, Script, connect, wait_for_replicas
 from contract.service import Backoff
 from contract.settings import Settings
 from listener.intake import Intake
+from listener.stats import ListenerStats
 
 APPEND = Script(Path(__file__).with_name("append.lua"))
 POLL_S = 0.005
@@ -28,10 +31,11 @@ log = structlog.get_logger()
 class Appender:
     """Moves bytes from the intake to Redis until `drain` says that no more will come."""
 
-    def __init__(self, settings: Settings, intake: Intake, readiness: Readiness) -> None:
+    def __init__(self, settings: Settings, intake: Intake, readiness: Readiness, stats: ListenerStats) -> None:
         self._settings = settings
-        self._readiness = readiness
         readiness.facts = self.position
+        self._outage = Outage(readiness)
+        self._stats = stats
         self._keys = settings.keys
         self._intake = intake
         self._wake = asyncio.Event()
@@ -39,9 +43,10 @@ class Appender:
         self._entry = b""
         self._records: list[tuple[str, bytes]] = []
         self._refused = 0
-        self._link: RedisLink | None = None
         self._backoff = Backoff()
-        self._lost_s: float | None = None
+        self.link: RedisLink | None = None
+        self.full_since_s: float | None = None
+        """Since when the stream has been full without a batch that consumed anything; None: it is not."""
 
     def notify(self) -> None:
         """Something was put into the intake."""
@@ -50,6 +55,7 @@ class Appender:
     def record(self, reason: str, sample: bytes) -> None:
         """Count a refused line, and keep it for the `rejected` stream if there is room."""
         self._refused += 1
+        self._stats.refused_lines += 1
         if len(self._records) < RECORDS_HELD:
             self._records.append((reason, sample))
         self._wake.set()
@@ -67,42 +73,30 @@ class Appender:
                 return
             except RedisUnavailableError as problem:
                 self.close()
-                self._is_away(str(problem))
+                self._stats.append_errors += 1
+                self._outage.begins(str(problem), held_bytes=self._intake.held_bytes)
                 await asyncio.sleep(self._backoff.next_s())
-
-    def _is_away(self, reason: str) -> None:
-        self._readiness.lacks("redis", reason)
-        if self._lost_s is None:
-            self._lost_s = asyncio.get_running_loop().time()
-            log.warning("redis_away", reason=reason, held_bytes=self._intake.held_bytes)
-
-    def _is_back(self) -> None:
-        """Redis takes what there is: a connection alone proves nothing, since it may refuse every write."""
-        self._backoff.reset()
-        self._readiness.has("starting", "redis")
-        if self._lost_s is not None:
-            log.info("redis_back", away_s=round(asyncio.get_running_loop().time() - self._lost_s, 1))
-            self._lost_s = None
 
     async def position(self) -> dict[str, object]:
         """Where the deployment stands, for a source that wants to go on after a break."""
-        if self._link is None:
+        if self.link is None:
             return {}
-        number, backlog = await self._link.call("HMGET", self._keys.state, "next", "backlog")
-        waiting = await self._link.call("ZCARD", self._keys.waiting)
+        number, backlog = await self.link.call("HMGET", self._keys.state, "next", "backlog")
+        waiting = await self.link.call("ZCARD", self._keys.waiting)
         first = self._settings.first_sequence
         return {"next": int(number or first), "backlog": int(backlog or 0), "waiting": waiting}
 
     def close(self) -> None:
         """Drop the connection."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        self.full_since_s = None
+        if self.link is not None:
+            self.link.close()
+            self.link = None
 
     async def _connected(self) -> RedisLink:
         name = f"{self._settings.namespace}-listener"
         link = await connect(self._settings.redis_url, self._settings.redis_timeout_s, name)
-        self._link = link
+        self.link = link
         link.closed.add_done_callback(lambda _: self._wake.set())
         await link.call("SCRIPT", "LOAD", APPEND.text)
         return link
@@ -114,7 +108,8 @@ class Appender:
             if self._entry:
                 await self._append(link)
                 continue
-            self._is_back()
+            self._backoff.reset()
+            self._outage.ends()
             if self._refused:
                 await self._write_records(link)
             elif self._draining:
@@ -125,18 +120,28 @@ class Appender:
         raise RedisUnavailableError("lost the connection to Redis")
 
     async def _append(self, link: RedisLink) -> None:
-        keys = self._keys
+        keys, began_s = self._keys, perf_counter()
         backlog = await link.call("EVALSHA", APPEND.sha, 2, keys.events, keys.state, self._entry)
         if self._settings.wait_replicas:
             await wait_for_replicas(link, self._settings)
+        self._stats.append_seconds.observe(perf_counter() - began_s)
+        self._stats.entries += 1
+        self._stats.backlog_bytes = backlog
         self._entry = b""
-        if self._lost_s is not None:
-            self._is_back()
-        while backlog > self._settings.backlog_bytes and not self._draining:
+        self._outage.ends()
+        if backlog > self._settings.backlog_bytes:
+            await self._wait_for_room(link, backlog)
+
+    async def _wait_for_room(self, link: RedisLink, backlog: int) -> None:
+        now_s = asyncio.get_running_loop().time
+        self.full_since_s = now_s()
+        while backlog > self._settings.backlog_bytes // 4 * 3 and not self._draining:
             await asyncio.sleep(POLL_S)
-            backlog = int(await link.call("HGET", keys.state, "backlog") or 0)
-            if backlog <= self._settings.backlog_bytes // 4 * 3:
-                break
+            before, backlog = backlog, int(await link.call("HGET", self._keys.state, "backlog") or 0)
+            self._stats.backlog_bytes = backlog
+            if backlog < before:
+                self.full_since_s = now_s()
+        self.full_since_s = None
 
     async def _write_records(self, link: RedisLink) -> None:
         # In one write, so that events wait for one answer only.

@@ -13,9 +13,12 @@ from contract.serving import limits_of, peer_log
 from contract.settings import Settings
 from listener.appender import Appender
 from listener.intake import Intake
+from listener.stats import ListenerStats
 
 PAUSE_S = 0.25
 """A source that sends nothing for so long has nothing on its way."""
+STUCK_S = 10.0
+"""How long a full stream may stay as it is before the listener says that it is not ready."""
 
 
 class Sources:
@@ -26,9 +29,33 @@ class Sources:
         self.limits = limits_of(settings.source_connections, settings.source_connections_per_address)
         self.log = peer_log()
         self.intake = Intake(settings.listener_buffer_bytes, self._rest)
-        self.appender = Appender(settings, self.intake, readiness)
+        self.stats = ListenerStats()
+        self.appender = Appender(settings, self.intake, readiness, self.stats)
         self.connected: set[Source] = set()
         self.heard_s = 0.0
+        readiness.observe = self.observe
+        readiness.judges.append(self._is_stuck)
+
+    def observe(self) -> ListenerStats:
+        """The stats as they are now."""
+        self.stats.peers = self.log.by_reason()
+        self.stats.sources = len(self.connected)
+        self.stats.held_bytes = self.intake.held_bytes
+        self.stats.paused = int(self.intake.full)
+        return self.stats
+
+    def _is_stuck(self) -> str | None:
+        since_s = self.appender.full_since_s
+        if since_s is None or (stuck_s := asyncio.get_running_loop().time() - since_s) < STUCK_S:
+            return None
+        return f"the stream is full, and nothing of it has been consumed for {stuck_s:.0f} s"
+
+    def take(self, lines: bytes) -> None:
+        """Whole lines came from a source."""
+        self.stats.received_bytes += len(lines)
+        self.stats.received_lines += lines.count(b"\n")
+        self.intake.put(lines)
+        self.appender.notify()
 
     def _rest(self, full: bool) -> None:
         for source in self.connected:
@@ -85,8 +112,7 @@ class Source(asyncio.Protocol):
             data = self._without_proxy_line(data)
         lines = self._framer.feed(data)
         if lines:
-            self._sources.intake.put(lines)
-            self._sources.appender.notify()
+            self._sources.take(lines)
         if self._framer.refused:
             self._record_refused()
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 
 from contract.readiness import Readiness
+from contract.report import Reporter, service_name
 from contract.service import run
 from contract.settings import Settings
 from sequencer.leader import Leader
@@ -15,7 +16,14 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     # goes through them again and again (5 to 20 % of the CPU).
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
-    await Leader(settings, readiness).run(stop)
+    leader = Leader(settings, readiness)
+    reporter = Reporter(settings.keys, service_name("sequencer"), readiness, lambda: leader.link, leader.about)
+    reporting = asyncio.create_task(reporter.run())
+    serving = asyncio.create_task(leader.run(stop))
+    try:
+        await serving
+    finally:
+        reporting.cancel()
 
 
 if __name__ == "__main__":

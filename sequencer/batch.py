@@ -32,6 +32,10 @@ class Batch:
 
     next: int
     cursor: bytes
+    since_ms: int = 0
+    """When the oldest entry consumed came to Redis, in its milliseconds."""
+    skip_to: int = 0
+    """Numbers below this are given up where they are missing."""
     raw_bytes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     changes: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
@@ -54,9 +58,17 @@ class Batch:
 
     def arguments(self, stamp: Stamp) -> list[Argument]:
         """ARGV of `commit.lua`, in the order in which it reads them."""
-        frame = Frame(stamp.number, self.cursor, self.next, stamp.place, stamp.safe, self.gone, self.broadcasts)
+        position = (stamp.number, self.cursor, self.since_ms, self.next)
+        frame = Frame(*position, stamp.place, stamp.safe, self.gone, self.broadcasts)
         args: list[Argument] = [stamp.token, stamp.lease_ms, stamp.number, self.next, self.cursor, after(self.cursor)]
-        args += [stamp.place.epoch, self.raw_bytes, stamp.rejected_entries, frame.encode(), stamp.journal_first]
+        args += [
+            self.skip_to,
+            stamp.place.epoch,
+            self.raw_bytes,
+            stamp.rejected_entries,
+            frame.encode(),
+            stamp.journal_first,
+        ]
         _section(args, [pair for pair, change in self.changes.items() if change == b"F"])
         _section(args, [pair for pair, change in self.changes.items() if change == b"U"])
         _section(args, [pair for pair, there in self.moves.items() if not there])

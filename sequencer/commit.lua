@@ -11,9 +11,10 @@ local state, lease, waiting, events, rejected, nodes, broadcast =
 local followers, following, online, user = KEYS[8], KEYS[9], KEYS[10], KEYS[11] -- prefixes
 local deliveries = KEYS[12]
 
-local token, lease_ms, batch, next, cursor, after_cursor, epoch, raw_bytes, rejected_entries, frame, journal_first =
-  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
-local at = 12
+local token, lease_ms, batch, next, cursor, after_cursor, skip_to =
+  ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local epoch, raw_bytes, rejected_entries, frame, journal_first = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local at = 13
 local part_fields = 2000 -- of one journal entry: users and their lines; far below what unpack can take
 
 -- What can fail, before the first write.
@@ -128,7 +129,7 @@ end
 -- From here on nothing can fail.
 
 redis.call('XTRIM', deliveries, 'MINID', journal_first)
-redis.call('HSET', state, 'batch', batch, 'next', next, 'cursor', cursor, 'epoch', epoch)
+redis.call('HSET', state, 'batch', batch, 'next', next, 'cursor', cursor, 'epoch', epoch, 'skip_to', skip_to)
 each_pair(function(name, count) redis.call('HINCRBY', state, name, count) end)
 
 -- The waiting set: what was released leaves, what waits now comes.

@@ -5,6 +5,7 @@ Rules kept here:
 - Each sequence number is released at most once, in order, without a gap.
 - Below `next` is late; waiting already with the same bytes is a duplicate, with other bytes a conflict.
   Late and duplicate events are dropped and counted; a conflict is refused and recorded. The first wins.
+- Missing numbers below `skip_to` are given up: they count as released, and come too late from then on.
 - Nothing waits further ahead than `reach`, which bounds the map.
 """
 
@@ -20,11 +21,13 @@ _number = itemgetter(1)
 class Ordering:
     """The events that wait, by sequence number, and the number to release next."""
 
-    def __init__(self, next_number: int, reach: int, waiting: Iterable[Event] = ()) -> None:
+    def __init__(self, next_number: int, reach: int, waiting: Iterable[Event] = (), skip_to: int = 0) -> None:
         self.next = next_number
+        self.skip_to = skip_to
         self.waiting: dict[int, Event] = {int(event[1]): event for event in waiting}
         self._reach = reach
         self._fresh: list[Iterable[int]] = []
+        self._skipped: list[tuple[int, int]] = []
 
     def accept(self, events: list[Event], counts: Counter[str]) -> list[tuple[str, bytes]]:
         """Let parsed events wait. Returns (reason, line) of those refused; counts what happened."""
@@ -39,8 +42,29 @@ class Ordering:
             return []
         return self._accept_each(events, counts)
 
+    def skip(self, to: int) -> None:
+        """Give up what is missing below `to`, from the next release on."""
+        self.skip_to = max(self.skip_to, min(to, MAX_SEQUENCE + 1))
+
+    def take_skipped(self) -> list[tuple[int, int]]:
+        """(first, last) of the numbers given up since the last call."""
+        skipped, self._skipped = self._skipped, []
+        return skipped
+
     def release(self, limit: int) -> list[Event]:
         """Remove and return next, next+1, …, at most `limit` of them."""
+        released = self._release_run(limit)
+        if self.next < self.skip_to:
+            for number in [*sorted(filter(self.skip_to.__gt__, self.waiting)), self.skip_to]:
+                if len(released) >= limit:
+                    break
+                if number > self.next:
+                    self._skipped.append((self.next, number - 1))
+                    self.next = number
+                released += self._release_run(limit - len(released))
+        return released
+
+    def _release_run(self, limit: int) -> list[Event]:
         pop = self.waiting.pop
         released: list[Event] = []
         append = released.append
@@ -52,14 +76,17 @@ class Ordering:
         return released
 
     def put_back(self, events: list[Event]) -> None:
-        """Undo the release of the last events released."""
-        self.next -= len(events)
-        self.waiting.update(zip(range(self.next, self.next + len(events)), events, strict=True))
+        """Undo the release of the last events released, and what was given up among them."""
+        if not events:
+            return
+        self.waiting.update((int(event[1]), event) for event in events)
+        self.next = int(events[0][1])
+        self._skipped = [(first, last) for first, last in self._skipped if first < self.next]
 
     @property
     def ready(self) -> bool:
         """Something can be released without anything new."""
-        return self.next in self.waiting
+        return self.next in self.waiting or self.next < self.skip_to
 
     def newly_waiting(self) -> list[tuple[int, bytes]]:
         """(number, line) of those accepted since the last call that still wait."""

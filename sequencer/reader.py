@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from operator import itemgetter
 
-from contract.events import Event, malformed, parse
+from contract.events import MAX_SEQUENCE, Event, malformed, parse
 from contract.redis_link import RedisLink, Reply
 from contract.settings import Settings
 
@@ -22,13 +22,17 @@ BLOCK_MS = 1000
 
 @dataclass(slots=True)
 class Entry:
-    """One stream entry. `refused` holds (reason, line) of what could not be parsed."""
+    """One stream entry. `refused` holds (reason, line) of what could not be parsed.
+
+    `skip_to` asks to give up the numbers below it that are missing.
+    """
 
     id: bytes
     raw_bytes: int = 0
     events: list[Event] = field(default_factory=list)
     refused: list[tuple[str, bytes]] = field(default_factory=list)
     node: bytes = b""
+    skip_to: int = 0
     joins: list[bytes] = field(default_factory=list)
     leaves: list[bytes] = field(default_factory=list)
 
@@ -48,6 +52,8 @@ def parse_entry(entry_id: bytes, fields: list[bytes]) -> Entry:
         entry.node = values[b"node"]
         entry.joins = values.get(b"join", b"").split()
         entry.leaves = values.get(b"leave", b"").split()
+    elif (skip_to := values.get(b"skip_to", b"")).isdigit() and len(skip_to) <= len(str(MAX_SEQUENCE)):
+        entry.skip_to = int(skip_to)
     else:
         entry.refused = [("unknown stream entry", b" ".join(fields))]
     return entry

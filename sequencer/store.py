@@ -29,6 +29,7 @@ class State:
     next: int
     batch: int
     cursor: bytes
+    skip_to: int
     waiting: list[Event]
     online: dict[bytes, list[bytes]]
 
@@ -64,7 +65,8 @@ class Store:
     async def load(self) -> State:
         """Begin a term, an epoch of its own: read position, waiting events, who is online."""
         key = self._keys.state
-        next_number, batch, cursor, epoch = await self._calls.call("HMGET", key, "next", "batch", "cursor", "epoch")
+        names = ("next", "batch", "cursor", "epoch", "skip_to")
+        next_number, batch, cursor, epoch, skip_to = await self._calls.call("HMGET", key, *names)
         if next_number is None:
             next_number = self._settings.first_sequence
             await self._calls.call("HSET", key, "next", next_number)
@@ -74,9 +76,9 @@ class Store:
         waiting: list[Event] = []
         while lines := await self._calls.call("ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1):
             waiting += [event for line in lines for event in parse(line)]
-        names = await self._calls.call("HKEYS", self._keys.nodes)
-        online = {name: await self._calls.call("SMEMBERS", self._keys.online.encode() + name) for name in names}
-        return State(int(next_number), int(batch or 0), cursor or b"0-0", waiting, online)
+        nodes = await self._calls.call("HKEYS", self._keys.nodes)
+        online = {node: await self._calls.call("SMEMBERS", self._keys.online.encode() + node) for node in nodes}
+        return State(int(next_number), int(batch or 0), cursor or b"0-0", int(skip_to or 0), waiting, online)
 
     async def _check_journal(self, batch: int) -> None:
         # A journal that is ahead of the state belongs to another past (keys were deleted by hand), and its
@@ -102,6 +104,16 @@ class Store:
     async def reports(self) -> dict[bytes, bytes]:
         """The nodes' last heartbeats."""
         return _pairs(await self._calls.call("HGETALL", self._keys.nodes))
+
+    async def backlog(self) -> tuple[int, int, float]:
+        """What is not consumed yet: bytes, entries, and the age of the oldest entry in seconds."""
+        held = int(await self._calls.call("HGET", self._keys.state, "backlog") or 0)
+        entries = await self._calls.call("XLEN", self._keys.events)
+        oldest = await self._calls.call("XRANGE", self._keys.events, "-", "+", "COUNT", 1)
+        if not oldest:
+            return held, entries, 0.0
+        seconds, microseconds = await self._calls.call("TIME")
+        return held, entries, max(0.0, int(seconds) + int(microseconds) / 1e6 - stream_id(oldest[0][0])[0] / 1000)
 
     async def commit(self, number: int, batch: Batch, *, last: bool = False) -> dict[bytes, bytes]:
         """Make a batch true and return the nodes' reports; the `last` one gives the lease back.

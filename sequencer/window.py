@@ -62,15 +62,27 @@ class Window:
     def full(self) -> bool:
         return self._unwritten_bytes >= self._limit_bytes or len(self._sizes) >= self._limit_batches
 
-    def to_expel(self, now_s: float) -> dict[bytes, str]:
-        """The nodes that are to be expelled now, with the reason."""
+    @property
+    def unwritten_bytes(self) -> int:
+        return self._unwritten_bytes
+
+    @property
+    def nodes(self) -> int:
+        return len(self._nodes)
+
+    def behind(self, batch: int) -> int:
+        """How many batches the slowest node is behind this one."""
+        return max((batch - node.batch for node in self._nodes.values()), default=0)
+
+    def to_expel(self, now_s: float) -> dict[bytes, tuple[str, float]]:
+        """The nodes that are to be expelled now: the reason, and for how many seconds it holds."""
         verdicts = {}
         written_by_all = self._sizes[0][0] - 1 if self._sizes else 0
         for name, node in self._nodes.items():
             if now_s - node.heard_s > self._silence_s:
-                verdicts[name] = f"silent for {now_s - node.heard_s:.1f} s"
+                verdicts[name] = ("silent", now_s - node.heard_s)
             elif self.full and node.batch <= written_by_all and now_s - node.moved_s > self._patience_s:
-                verdicts[name] = f"held the window for {now_s - node.moved_s:.1f} s"
+                verdicts[name] = ("held the window", now_s - node.moved_s)
         return verdicts
 
     def _settle(self) -> None:

@@ -14,7 +14,7 @@ async def test_heartbeats(calls: Calls, settings: Settings) -> None:
     await calls.call("HSET", keys.state, "batch", 41, "epoch", "e1")
 
     async def beat(batch: int | str) -> int:
-        committed, epoch = await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7, 1)
+        committed, epoch, _ = await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7, 1)
         assert epoch == b"e1"
         return int(committed)
 

@@ -73,7 +73,7 @@ async def test_one_commit_makes_everything_true(calls: Calls, settings: Settings
     assert await everything(calls, settings) == {
         "events": [[b"raw", b"later\n"]],
         "state": {
-            b"next": b"5", b"batch": b"1", b"cursor": consumed, b"epoch": b"",
+            b"next": b"5", b"batch": b"1", b"cursor": consumed, b"epoch": b"", b"skip_to": b"0",
             b"backlog": b"6", b"received": b"6", b"released": b"4",
         },
         "waiting": [b"6|S|1\r\n", b"6", b"7|B\n", b"7"],
@@ -87,7 +87,7 @@ async def test_one_commit_makes_everything_true(calls: Calls, settings: Settings
         "deliveries": [
             [
                 b"2", b"1|F|1|2\n3|F|3|2\n",
-                b"frame", b"batch=1 cursor=%b next=5 epoch= after= safe=1 gone=\n4|B\n" % consumed,
+                b"frame", b"batch=1 cursor=%b since=0 next=5 epoch= after= safe=1 gone=\n4|B\n" % consumed,
             ]
         ],
         "rejected": [[b"reason", b"not an event", b"line", b"rubbish\n"]],

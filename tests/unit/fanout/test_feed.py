@@ -11,7 +11,7 @@ KEYS = Keys("t")
 
 
 def a_frame(batch: int, safe: int | None = None) -> Frame:
-    return Frame(batch, b"1-0", 1, Place(b"e", b"d@0"), batch if safe is None else safe)
+    return Frame(batch, b"1-0", 0, 1, Place(b"e", b"d@0"), batch if safe is None else safe)
 
 
 class Rig:

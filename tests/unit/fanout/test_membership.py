@@ -8,9 +8,11 @@ import pytest
 
 from contract.redis_link import RedisLink
 from contract.settings import load
+from fanout.clock import RedisClock
 from fanout.feed import Feed
 from fanout.members import Members
 from fanout.membership import Membership
+from fanout.stats import FanoutStats
 from fanout.writer import Writer
 
 
@@ -19,7 +21,7 @@ class Link:
 
     def call(self, *_: object) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        answer.set_result([1, b"epoch"])
+        answer.set_result([1, b"epoch", 1000])
         return answer
 
     def send(self, *_: object) -> None:
@@ -30,7 +32,7 @@ class Link:
 async def test_a_heartbeat_that_is_cancelled_while_a_batch_is_written_ends(turns: int) -> None:
     link, writer = cast(RedisLink, Link()), SimpleNamespace(written=1, advanced=asyncio.Event())
     feed = cast(Feed, SimpleNamespace(last_batch=1, heard_s=0.0))
-    membership = Membership("n", 1, link, feed, Members(), load())
+    membership = Membership("n", 1, link, feed, Members(), RedisClock(), load(), FanoutStats())
     beating = asyncio.create_task(membership.beat(cast(Writer, writer)))
     await asyncio.sleep(0.05)
     writer.advanced.set()
