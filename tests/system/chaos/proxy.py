@@ -205,6 +205,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._impairments: list[Impairment] = []
+        self.asked_s = 0.0
+        """When the service last sent something to Redis."""
         self.url = f"redis://127.0.0.1:{self._server.getsockname()[1]}/0"
 
     def __enter__(self) -> Self:
@@ -270,8 +272,10 @@ class Proxy:
             source, sink = sink, source
         try:
             while data := source.recv(READ_BYTES):
-                if direction == "to_redis" and not connection.name and (found := _find_name(data)):
-                    connection.name = found[1].decode()
+                if direction == "to_redis":
+                    self.asked_s = time.monotonic()
+                    if not connection.name and (found := _find_name(data)):
+                        connection.name = found[1].decode()
                 data = self._impaired(connection, direction, data)
                 if data and direction not in connection.lost:
                     sink.sendall(data)
