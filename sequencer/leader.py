@@ -135,7 +135,8 @@ class Term:
         """Batches until told to stop; then the lease is given back."""
         reading = asyncio.create_task(self._reader.run())
         stopping = asyncio.create_task(stop.wait())
-        stopping.add_done_callback(lambda _: self._reader.interrupt())
+        for ending in (reading, stopping):
+            ending.add_done_callback(lambda _: self._reader.interrupt())
         try:
             while not stop.is_set():
                 if reading.done():
