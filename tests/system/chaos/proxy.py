@@ -12,7 +12,6 @@ Rules kept here:
 import contextlib
 import re
 import socket
-import struct
 import threading
 import time
 from types import TracebackType
@@ -45,10 +44,9 @@ class Connection:
         self.running = 2
 
     def cut(self) -> None:
-        """End it at once, both ways, with a reset."""
+        """End it at once, both ways."""
         for each in (self.near, self.far):
             with contextlib.suppress(OSError):
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
