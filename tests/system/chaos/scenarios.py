@@ -5,11 +5,12 @@ from random import Random
 from tests.system.chaos.faults import FAULTS, PLACES
 from tests.system.chaos.round import Plan
 
-EVENTS = 50_000
+EVENTS = 45_000
 
 SCENARIOS: dict[str, list[str]] = {
     "the_leader_is_killed_and_a_standby_takes_over": ["leader killed"] * 3,
     "the_leader_is_stopped_past_its_lease": ["leader stopped", "leader stopped"],
+    "a_standby_is_killed_and_stopped": ["standby killed", "standby stopped"],
     "all_sequencers_are_killed": ["every sequencer killed"] * 3,
     "commits_are_cut_off": [f"leader: cut {where} (commit)" for where in PLACES.values()],
     "the_leader_is_unheard_and_hears_nothing": ["leader: bytes to Redis lost", "leader: bytes from Redis lost"],
