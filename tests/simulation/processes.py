@@ -235,10 +235,7 @@ class Connection:
         return SLOW_UNSENT_BYTES if self.slow else 0
 
     def get_extra_info(self, _: str) -> Any:
-        return self
+        return None
 
     def set_write_buffer_limits(self, high: int) -> None:
-        pass
-
-    def setsockopt(self, *_: int) -> None:
         pass

@@ -137,17 +137,13 @@ class Redis:
         return self._peek(key, bytes) or None
 
     def _do_set(self, key: bytes, value: bytes, *options: bytes) -> Reply:
-        match [option.upper() for option in options[:2]]:
-            case [b"NX", b"PX"]:
-                if self._peek(key, bytes):
-                    return None
-                self.data[key] = value
-                return Status(b"OK") if self._do_pexpire(key, options[2]) else None
-            case []:
-                self.data[key] = value
-                self._expires.pop(key, None)
-                return Status(b"OK")
-        raise NotImplementedError(f"SET with {options!r}")
+        if options and (options[0] != b"PX" or len(options) != 2):
+            raise NotImplementedError(f"SET with {options!r}")
+        self.data[key] = value
+        self._expires.pop(key, None)
+        if options:
+            self._do_pexpire(key, options[1])
+        return Status(b"OK")
 
     # Hashes
 

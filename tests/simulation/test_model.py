@@ -5,6 +5,7 @@ are the real ones. There is no time and no network: a step is run to its end, an
 step delivers or loses it.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from contract.redis_link import RedisLink, RedisRefusedError
 from contract.settings import load
 from fanout.feed import Feed, FrameLostError
 from fanout.journal import JournalGoneError
-from fanout.membership import NEWS, ExpelledError, Membership
+from fanout.membership import ANNOUNCE, ExpelledError, Membership
 from fanout.node import Life
 from fanout.server import ClientServer
 from listener.appender import APPEND
@@ -78,7 +79,7 @@ class ModelNode:
         self.in_flight: deque[list[list[Any]]] = deque()
         self.published: list[list[Any]] = []
         self.connections: list[Connection] = []
-        self.links = 0
+        self.session = 0
 
     async def begin(self) -> None:
         """A new life; whoever was connected is not any more."""
@@ -98,11 +99,19 @@ class ModelNode:
         )
         self.core.redis.subscribe(self, [KEYS.broadcast.encode(), *map(_channel, self.members.users)])
         calls = cast(RedisLink, self.core.calls)
-        self.links += 1
-        membership = Membership(self.life._id, calls, self.links, self.feed, self.members, self.core.settings)
+        self.session += 1
+        membership = Membership(self.life._id, self.session, calls, feed, self.members, self.core.settings)
         try:
-            self.feed.go_on(await self.life._catch_up(membership, calls))
+            if self.life._entered:
+                await self.life._catch_up(feed, membership, calls)
+            else:
+                await self.life._enter(feed, membership)
         except (ExpelledError, JournalGoneError):
+            await self.begin()
+            return
+        feed.go_on()
+        if feed.failed.done():
+            assert isinstance(feed.failed.exception(), ExpelledError)
             await self.begin()
 
     async def hear(self) -> None:
@@ -120,16 +129,14 @@ class ModelNode:
         self.core.redis.subscribe(self, [_channel(user.id) for user in joins])
         fields = [b"leave", b" ".join(leaves)] * bool(leaves)
         fields += [b"join", b" ".join(user.id for user in joins)] * bool(joins)
-        keys = (KEYS.nodes.encode(), KEYS.events.encode())
-        command = [b"EVALSHA", NEWS.sha.encode(), b"2", *keys, self.life._name, b"%d" % self.links, *fields]
+        keys = (KEYS.events.encode(), KEYS.nodes.encode())
+        command = [b"EVALSHA", ANNOUNCE.sha.encode(), b"2", *keys, self.life._name, b"%d" % self.session, *fields]
         if outcome == "late":
             self.core.late.append(command)
         elif outcome != "lost":
             entry = self.core.run(command)
         if outcome != "answered":
             await self.connect()
-        elif entry is None:
-            await self.begin()
         else:
             self.members.joined(joins, stream_id(entry))
 
@@ -286,7 +293,8 @@ class Core(RuleBasedStateMachine):
     @rule()
     def arrive_late(self) -> None:
         """What a node posted on a connection that it has given up gets to Redis after all."""
-        self.run(self.late.pop())
+        with contextlib.suppress(RedisRefusedError):
+            self.run(self.late.pop())
 
     @precondition(lambda self: any(node.in_flight for node in self.nodes))
     @rule(place=st.integers(0, 1), lost=st.booleans())

@@ -55,11 +55,11 @@ def play_all(count: int) -> None:
 
 
 def no_gap_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hand_out(self: Feed, frame: Frame, messages: Messages) -> None:
+    def take(self: Feed, frame: Frame, messages: Messages) -> None:
         self.last_batch = frame.batch
         self._on_batch(frame, messages)
 
-    monkeypatch.setattr(Feed, "_hand_out", hand_out)
+    monkeypatch.setattr(Feed, "take", take)
 
 
 def joins_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,11 +72,11 @@ def live_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def expulsion_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def take(self: Life, frame: Frame, messages: Messages) -> None:
-        self._last_batch = frame.batch
+    def from_feed(self: Life, _: Feed, frame: Frame, messages: Messages) -> None:
+        self._last_batch, self._epoch = frame.batch, frame.place.epoch
         self._writer.deliver(frame, messages)
 
-    monkeypatch.setattr(Life, "_take", take)
+    monkeypatch.setattr(Life, "_from_feed", from_feed)
 
 
 def waiting_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def waiting_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
 def anybody_commits_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     unchecked = tmp_path / "commit.lua"
     text = sequencer.store.COMMIT.text
-    lease_check, batch_check = "redis.call('GET', lease) ~= token", "last + 1 ~= tonumber(batch)"
+    lease_check, batch_check = "redis.call('GET', lease) ~= token", "tonumber(last) + 1 ~= tonumber(batch)"
     assert lease_check in text
     assert batch_check in text
     unchecked.write_text(text.replace(lease_check, "false").replace(batch_check, "false"))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contract.frames import StreamId, stream_id
-from fanout.membership import NEWS
+from fanout.membership import ANNOUNCE
 from tests.simulation.oracle import Event, Oracle
 from tests.simulation.processes import KEYS
 from tests.simulation.redis_double import Hash, Redis, SortedSet, Stream
@@ -53,7 +53,7 @@ class Witness:
 
     def after_command(self, command: list[bytes], reply: object, now_s: float, answered_s: float) -> None:
         """Look at what a command has changed."""
-        if command[:2] == [b"EVALSHA", NEWS.sha.encode()] and isinstance(reply, bytes):
+        if command[:2] == [b"EVALSHA", ANNOUNCE.sha.encode()] and isinstance(reply, bytes):
             node, _, *fields = command[5:]
             for user in dict(zip(fields[::2], fields[1::2], strict=True)).get(b"join", b"").split():
                 self._joins[node, user] = stream_id(reply), answered_s

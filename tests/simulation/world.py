@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
+import contract.serving
 import fanout.membership
 import fanout.node
-import fanout.server
 import fanout.writer
 import listener.appender
 import sequencer.leader
+import sequencer.store
 from contract.errors import RedisUnavailableError
 from contract.redis_link import RedisLink
 from fanout.membership import BEAT
@@ -63,7 +64,7 @@ class World:
         """Play the schedule from its first step to the verdict."""
         try:
             for process in self.processes:
-                process.start()
+                self.loop.call_later(0, process.start)
             self._plan()
             self._run_until(self._trouble_s)
             self._heal()
@@ -257,6 +258,10 @@ async def _connect(url: str, timeout_s: float, _: str) -> RedisLink:
     return await _world().connect(url, timeout_s)
 
 
+async def _suits(*_: object) -> None:
+    """In place of what looks at the server's configuration and permissions."""
+
+
 @contextlib.contextmanager
 def simulated() -> Iterator[None]:
     """The services connect to, log to and are named by the world whose loop runs; polling is slower."""
@@ -264,10 +269,11 @@ def simulated() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module in (sequencer.leader, fanout.node, listener.appender):
             stack.enter_context(mock.patch.object(module, "connect", _connect))
-        for module in (sequencer.leader, fanout.node, fanout.server, listener.appender):
+        for module in (sequencer.leader, fanout.node, fanout.membership, contract.serving, listener.appender):
             stack.enter_context(mock.patch.object(module, "log", _Log()))
-        for module in (sequencer.leader, fanout.node):
+        for module in (sequencer.leader, sequencer.store, fanout.node):
             stack.enter_context(mock.patch.object(module, "secrets", names))
+        stack.enter_context(mock.patch.object(sequencer.leader, "check_server", _suits))
         stack.enter_context(mock.patch.object(sequencer.leader, "WINDOW_POLL_S", 0.05))
         stack.enter_context(mock.patch.object(fanout.writer, "WAIT_POLL_S", 0.05))
         yield
