@@ -81,11 +81,10 @@ class Redis:
 
     def run(self, command: list[bytes]) -> Reply:
         """Run a command. RefusedError for an error answer."""
-        name = command[0].decode().lower()
-        handler = getattr(self, f"_do_{name}", None)
+        handler = HANDLERS.get(command[0])
         if handler is None:
             raise NotImplementedError(f"the double has no command {command[:3]!r}")
-        return handler(*command[1:])
+        return handler(self, *command[1:])
 
     def get(self, key: str, kind: type) -> Any:
         """A value to look at; an empty one when there is none. For the checks."""
@@ -109,10 +108,9 @@ class Redis:
         return value
 
     def _do_del(self, *keys: bytes) -> int:
-        self_data = [key for key in keys if self.data.pop(key, None) is not None]
         for key in keys:
             self._expires.pop(key, None)
-        return len(self_data)
+        return sum(self.data.pop(key, None) is not None for key in keys)
 
     def _do_type(self, key: bytes) -> Status:
         value = self.data.get(key)
@@ -326,13 +324,21 @@ class Redis:
         return _from_lua(self._scripts[sha](_lua.table_from(keys), _lua.table_from(arguments), self._redis))
 
     def _lua_call(self, *command: Any) -> Any:
-        return _to_lua(self.run([part if type(part) is bytes else b"%.17g" % part for part in command]))
+        reply = self.run([part if type(part) is bytes else b"%.17g" % part for part in command])
+        return reply if type(reply) in (bytes, int) else _to_lua(reply)
 
     def _lua_pcall(self, *command: Any) -> Any:
         try:
             return self._lua_call(*command)
         except RefusedError as refusal:
             return _lua.table_from({b"err": str(refusal).encode()})
+
+
+HANDLERS: dict[bytes, Callable[..., Reply]] = {
+    name.removeprefix("_do_").upper().encode(): handler
+    for name, handler in vars(Redis).items()
+    if name.startswith("_do_")
+}
 
 
 @cache
