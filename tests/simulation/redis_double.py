@@ -92,10 +92,13 @@ class Redis:
 
     # Keys
 
-    def _peek(self, key: bytes, kind: type) -> Any:
+    def _value(self, key: bytes) -> Any:
         if key in self._expires and self._expires[key] <= self._now():
-            del self._expires[key], self.data[key]
-        value = self.data.get(key)
+            self._do_del(key)
+        return self.data.get(key)
+
+    def _peek(self, key: bytes, kind: type) -> Any:
+        value = self._value(key)
         if value is None:
             return kind()
         if type(value) is not kind:
@@ -113,17 +116,29 @@ class Redis:
         return sum(self.data.pop(key, None) is not None for key in keys)
 
     def _do_type(self, key: bytes) -> Status:
-        value = self.data.get(key)
+        value = self._value(key)
         return Status(TYPES[type(value)] if value else b"none")
 
     def _do_exists(self, *keys: bytes) -> int:
-        return sum(bool(self.data.get(key)) for key in keys)
+        return sum(bool(self._value(key)) for key in keys)
 
     def _do_pexpire(self, key: bytes, milliseconds: bytes) -> int:
-        if not self.data.get(key):
+        if not self._value(key):
             return 0
         self._expires[key] = self._now() + int(milliseconds) / 1000
         return 1
+
+    def _do_pttl(self, key: bytes) -> int:
+        if not self._value(key):
+            return -2
+        return int((self._expires[key] - self._now()) * 1000) if key in self._expires else -1
+
+    def _do_keys(self, pattern: bytes) -> list[bytes]:
+        return [key for key in list(self.data) if self._value(key) and key.startswith(pattern.removesuffix(b"*"))]
+
+    def _do_rename(self, key: bytes, new: bytes) -> Status:
+        self.data[new] = self.data.pop(key)
+        return Status(b"OK")
 
     def _do_time(self) -> list[bytes]:
         micros = int(self._now() * 1_000_000) + 1_700_000_000_000_000
@@ -210,10 +225,12 @@ class Redis:
         value.update(zip(pairs[1::2], map(float, pairs[::2]), strict=True))
         return len(value) - before
 
-    def _do_zrange(self, key: bytes, first: bytes, last: bytes) -> list[bytes]:
+    def _do_zrange(self, key: bytes, first: bytes, last: bytes, *with_scores: bytes) -> list[bytes]:
         value = self._peek(key, SortedSet)
-        members = sorted(value, key=lambda member: (value[member], member))
-        return members[int(first) : int(last) + 1 or None]
+        members = sorted(value, key=lambda member: (value[member], member))[int(first) : int(last) + 1 or None]
+        if not with_scores:
+            return members
+        return [part for member in members for part in (member, b"%.17g" % value[member])]
 
     def _do_zcard(self, key: bytes) -> int:
         return len(self._peek(key, SortedSet))
@@ -230,9 +247,10 @@ class Redis:
     # Streams
 
     def _do_xadd(self, key: bytes, *arguments: bytes) -> bytes:
-        options = list(arguments)
+        options, kept = list(arguments), ENDLESS
         if options[:2] == [b"MAXLEN", b"~"]:
-            del options[:3]  # about so many: a real server too keeps a short stream whole
+            kept = int(options[2])
+            del options[:3]
         stream = self._peek(key, Stream)
         if options[0] == b"*":
             number = (int(self._now() * 1000) + 1_700_000_000_000, 0)
@@ -246,6 +264,8 @@ class Redis:
         stream.last = number
         stream.ids.append(number)
         stream.fields.append(options[1:])
+        if len(stream) > kept:
+            del stream.ids[:-kept], stream.fields[:-kept]
         return b"%d-%d" % number
 
     def _do_xlen(self, key: bytes) -> int:
