@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 READ_BYTES = 256 * 1024
 HOLD_LIMIT_S = 30.0
+BUSY_BYTES = 1000
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n"
 _find_name = re.compile(rb"SETNAME\r\n\$\d+\r\n([^\r]+)\r\n").search
 
@@ -203,8 +204,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._impairments: list[Impairment] = []
-        self.asked_s = 0.0
-        """When the service last sent something to Redis."""
+        self.busy_s = 0.0
+        """When the service last sent Redis `BUSY_BYTES` at once: events, or a batch of them."""
         self.url = f"redis://127.0.0.1:{self._server.getsockname()[1]}/0"
 
     def __enter__(self) -> Self:
@@ -271,7 +272,8 @@ class Proxy:
         try:
             while data := source.recv(READ_BYTES):
                 if direction == "to_redis":
-                    self.asked_s = time.monotonic()
+                    if len(data) >= BUSY_BYTES:
+                        self.busy_s = time.monotonic()
                     if not connection.name and (found := _find_name(data)):
                         connection.name = found[1].decode()
                 data = self._impaired(connection, direction, data)

@@ -78,8 +78,8 @@ class Stage:
         return [service for service in self.services if service.role == role]
 
     def pick(self, role: str, rng: Random) -> Service | None:
-        """A service on which no fault is at work, if possible one that has work: the leader, a standby, or any of
-        a role."""
+        """A service on which no fault is at work: the leader, a standby, or any of a role. A listener that has
+        sources is preferred."""
         if role == "leader":
             candidates = [leader for leader in [self.leader()] if leader]
         elif role == "standby":
@@ -87,7 +87,7 @@ class Stage:
         else:
             candidates = self.of(role)
         unharmed = [service for service in candidates if not service.struck]
-        busy = [service for service in unharmed if time.monotonic() - service.proxy.asked_s < BUSY_S]
+        busy = [service for service in unharmed if time.monotonic() - service.proxy.busy_s < BUSY_S]
         return rng.choice(busy or unharmed) if unharmed else None
 
     def next_number(self) -> int:
