@@ -64,15 +64,19 @@ class Store:
 
     async def load(self) -> State:
         """Begin a term, an epoch of its own: read position, waiting events, who is online."""
-        key = self._keys.state
+        # A process that is paused here can wake up when another one sequences: what it writes must change nothing
+        # then. So the journal is looked at before the state, which is never behind it, and `next` is set once.
+        key, journalled = self._keys.state, await self._last_in_journal()
         names = ("next", "batch", "cursor", "epoch", "skip_to")
         next_number, batch, cursor, epoch, skip_to = await self._calls.call("HMGET", key, *names)
         if next_number is None:
             next_number = self._settings.first_sequence
-            await self._calls.call("HSET", key, "next", next_number)
+            await self._calls.call("HSETNX", key, "next", next_number)
         self._place = Place(secrets.token_hex(3).encode(), last_of(epoch or b"", int(batch or 0)))
         self._safe = 0
-        await self._check_journal(int(batch or 0))
+        if journalled > int(batch or 0):
+            # It belongs to another past (keys were deleted by hand), and its ids would refuse the batches to come.
+            await self._calls.call("DEL", self._keys.deliveries)
         waiting: list[Event] = []
         while lines := await self._calls.call("ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1):
             waiting += [event for line in lines for event in parse(line)]
@@ -80,12 +84,9 @@ class Store:
         online = {node: await self._calls.call("SMEMBERS", self._keys.online.encode() + node) for node in nodes}
         return State(int(next_number), int(batch or 0), cursor or b"0-0", int(skip_to or 0), waiting, online)
 
-    async def _check_journal(self, batch: int) -> None:
-        # A journal that is ahead of the state belongs to another past (keys were deleted by hand), and its
-        # ids would refuse those of the batches to come.
+    async def _last_in_journal(self) -> int:
         last = await self._calls.call("XREVRANGE", self._keys.deliveries, "+", "-", "COUNT", 1)
-        if last and stream_id(last[0][0])[0] > batch:
-            await self._calls.call("DEL", self._keys.deliveries)
+        return stream_id(last[0][0])[0] if last else 0
 
     async def following(self, users: Iterable[bytes]) -> dict[bytes, Iterable[bytes]]:
         """The authors whom each user follows."""

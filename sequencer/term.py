@@ -71,7 +71,8 @@ class Term:
         reading = asyncio.create_task(self._reader.run())
         watching = asyncio.create_task(self._watch_backlog())
         stopping = asyncio.create_task(stop.wait())
-        stopping.add_done_callback(lambda _: self._reader.interrupt())
+        for ending in (reading, stopping):
+            ending.add_done_callback(lambda _: self._reader.interrupt())
         try:
             while not stop.is_set():
                 if reading.done():

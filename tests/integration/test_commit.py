@@ -1,6 +1,7 @@
 """The commit script: all of a batch or nothing, once, and only by the holder of the lease."""
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -115,6 +116,35 @@ async def test_a_new_deployment_starts_where_it_is_told(calls: Calls, namespace:
     settings = load(namespace=namespace, first_sequence=77)
     state = await Store(calls, settings, "me").load()
     assert (state.next, state.batch, state.cursor, state.waiting, state.online) == (77, 0, b"0-0", [], {})
+
+
+class Paused:
+    """Calls of a process that is paused after one of its commands, while another process is at work."""
+
+    def __init__(self, calls: Calls, after: str, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._calls = calls
+        self._after = after
+        self._meanwhile = meanwhile
+        self.call_all = calls.call_all
+
+    async def call(self, *command: bytes | str | int | float) -> Reply:
+        answer = await self._calls.call(*command)
+        if command[0] == self._after:
+            await self._meanwhile()
+        return answer
+
+
+@pytest.mark.parametrize("after", ["XREVRANGE", "HMGET"])
+async def test_who_is_paused_while_loading_changes_nothing(
+    after: str, calls: Calls, settings: Settings, store: Store
+) -> None:
+    async def commit() -> None:
+        await store.commit(1, full_batch(b"5-0"))
+
+    await Store(Paused(calls, after, commit), settings, "paused").load()
+    state = await store.load()
+    assert (state.next, state.batch) == (5, 1)
+    assert await calls.call("XLEN", settings.keys.deliveries) == 1
 
 
 async def test_a_repeated_commit_changes_nothing(calls: Calls, settings: Settings, store: Store) -> None:

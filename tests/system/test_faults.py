@@ -74,6 +74,14 @@ def test_a_stopped_leader_that_wakes_up_can_not_commit(valkey_url: str, namespac
         assert user.received == b"1|B\n2|B\n"
 
 
+def test_a_lost_connection_for_reading_is_noticed_at_once(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log", tick_s=20) as system:
+        for connection in system.redis.client_list():
+            if connection["name"] == f"{namespace}-sequencer-read":
+                system.redis.client_kill_filter(_id=connection["id"])
+        wait_until(lambda: system.logged("sequencing") == 2, "a new term", seconds=10)
+
+
 def test_giving_back_the_lease_is_quicker_than_its_expiry(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     with running(valkey_url, namespace, tmp_path / "log", lease_s=20) as system:
         system.start("sequencer")

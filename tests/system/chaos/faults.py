@@ -114,7 +114,7 @@ LOSSES = {"to": ("to_redis",), "from": ("from_redis",), "to and from": ("to_redi
 CUTS = [
     ("leader", "commit", b"EVALSHA"),
     ("leader", "read", b""),
-    ("fanout", "command", b"XADD"),
+    ("fanout", "command", b"join\r\n"),
     ("listener", "", b""),
 ]
 

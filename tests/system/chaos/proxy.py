@@ -12,7 +12,6 @@ Rules kept here:
 import contextlib
 import re
 import socket
-import struct
 import threading
 import time
 from types import TracebackType
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 READ_BYTES = 256 * 1024
 HOLD_LIMIT_S = 30.0
+BUSY_BYTES = 1000
 MESSAGE = b"*3\r\n$7\r\nmessage\r\n"
 _find_name = re.compile(rb"SETNAME\r\n\$\d+\r\n([^\r]+)\r\n").search
 
@@ -45,10 +45,9 @@ class Connection:
         self.running = 2
 
     def cut(self) -> None:
-        """End it at once, both ways, with a reset."""
+        """End it at once, both ways."""
         for each in (self.near, self.far):
             with contextlib.suppress(OSError):
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -205,6 +204,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._impairments: list[Impairment] = []
+        self.busy_s = 0.0
+        """When the service last sent Redis `BUSY_BYTES` at once: events, or a batch of them."""
         self.url = f"redis://127.0.0.1:{self._server.getsockname()[1]}/0"
 
     def __enter__(self) -> Self:
@@ -270,8 +271,11 @@ class Proxy:
             source, sink = sink, source
         try:
             while data := source.recv(READ_BYTES):
-                if direction == "to_redis" and not connection.name and (found := _find_name(data)):
-                    connection.name = found[1].decode()
+                if direction == "to_redis":
+                    if len(data) >= BUSY_BYTES:
+                        self.busy_s = time.monotonic()
+                    if not connection.name and (found := _find_name(data)):
+                        connection.name = found[1].decode()
                 data = self._impaired(connection, direction, data)
                 if data and direction not in connection.lost:
                     sink.sendall(data)

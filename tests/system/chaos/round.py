@@ -81,10 +81,13 @@ class Round:
             interval_s = PIECE_EVENTS / plan.rate
             with Feeders(event_port, self._pieces, plan.sources, interval_s, stage.next_number) as feeders:
                 self._strike(feeders, crowd)
-                self._finish(feeders, crowd)
+                if not verdict.differences:
+                    self._finish(feeders, crowd)
             verdict.source_reconnects = feeders.reconnects
-            self._check_left_over({str(peer.user) for peer in crowd.present})
+            if not verdict.differences:
+                self._check_left_over({str(peer.user) for peer in crowd.present})
             crowd.finish()
+        if not verdict.differences:
             self._until(lambda: not self._online(), "nobody is online any more")
         verdict.connections, verdict.reconnects, verdict.bytes = crowd.checked, crowd.reconnects, crowd.bytes
         verdict.differences += crowd.differences + stage.dead()
@@ -110,7 +113,13 @@ class Round:
         """Strike as planned while the events are sent, and heal what is due."""
         pieces = len(self._pieces)
         due = sorted(self._plan.strikes, reverse=True)
+        moved_s, seen = time.monotonic(), 0
         while feeders.furthest < pieces or self._heals or due:
+            if self._heals or feeders.furthest != seen:
+                moved_s, seen = time.monotonic(), feeders.furthest
+            if time.monotonic() - moved_s > PATIENCE_S:
+                self.verdict.differences.append(f"the sources could send nothing for {PATIENCE_S:g} s")
+                return
             if due and feeders.furthest >= due[-1][0] * pieces:
                 self._begin(FAULTS[due.pop()[1]], feeders, crowd)
             while self._heals and self._heals[0][0] <= time.monotonic():

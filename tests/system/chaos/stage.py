@@ -2,6 +2,7 @@
 
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -18,6 +19,7 @@ SETTINGS = {"lease_s": 1, "tick_s": 0.5, "node_silence_s": 2, "redis_timeout_s":
 """Short deadlines, so that a fault can outlast each of them."""
 ROLES = {"sequencer": 2, "fanout": 3, "listener": 2}
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+BUSY_S = 0.5
 ANSWER_S = 1.0
 """How long the stage itself waits for Redis, which may be stopped."""
 
@@ -76,7 +78,8 @@ class Stage:
         return [service for service in self.services if service.role == role]
 
     def pick(self, role: str, rng: Random) -> Service | None:
-        """A service on which no fault is at work: the leader, a standby, or any of a role."""
+        """A service on which no fault is at work: the leader, a standby, or any of a role. A listener that has
+        sources is preferred."""
         if role == "leader":
             candidates = [leader for leader in [self.leader()] if leader]
         elif role == "standby":
@@ -84,7 +87,8 @@ class Stage:
         else:
             candidates = self.of(role)
         unharmed = [service for service in candidates if not service.struck]
-        return rng.choice(unharmed) if unharmed else None
+        busy = [service for service in unharmed if time.monotonic() - service.proxy.busy_s < BUSY_S]
+        return rng.choice(busy or unharmed) if unharmed else None
 
     def next_number(self) -> int:
         """The sequence number that is released next; redis.RedisError while Redis is away."""

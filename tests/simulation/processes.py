@@ -1,0 +1,242 @@
+"""The processes of a simulated deployment: the services' own code on simulated connections."""
+
+import asyncio
+from functools import cache
+from typing import Any, cast
+
+from contract.keys import Keys
+from contract.readiness import Readiness
+from contract.settings import Settings, load
+from fanout.node import Node
+from fanout.server import Client, ClientServer
+from listener.appender import Appender
+from listener.intake import Intake
+from listener.stats import ListenerStats
+from sequencer.leader import Leader
+from tests.simulation.wire import Wire
+
+KEYS = Keys("sim")
+SLOW_UNSENT_BYTES = 5000
+"""What a slow client leaves unsent: over the bound of a node, so that the node waits."""
+
+
+@cache
+def settings(name: str, **given: Any) -> Settings:
+    """A process's settings; its Redis URL says which process it is. Short times make short schedules."""
+    return load(
+        redis_url=f"redis://{name}",
+        namespace=KEYS.namespace,
+        lease_s=1.0,
+        tick_s=0.4,
+        entry_bytes=1024,
+        node_silence_s=1.1,
+        node_patience_s=1.5,
+        node_buffer_bytes=4096,
+        client_stall_s=1.0,
+        **given,
+    )
+
+
+RESTART_S = 0.5
+
+
+class Process:
+    """One process that can be started, killed, told to stop, and stalled."""
+
+    def __init__(self, world: Any, name: str, options: dict[str, Any]) -> None:
+        self.name = name
+        self.settings = settings(name, **options)
+        self._wires: list[Wire] = []
+        self.stalled_until = 0.0
+        self.world = world
+        self.task: asyncio.Task[None] | None = None
+        self.stop = asyncio.Event()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def wires(self) -> list[Wire]:
+        """Its connections that are open at the server."""
+        self._wires = [wire for wire in self._wires if wire.open]
+        return self._wires
+
+    @property
+    def alive(self) -> bool:
+        return self.task is not None
+
+    def connected(self, wire: Wire) -> None:
+        self._wires.append(wire)
+
+    def start(self) -> None:
+        if not self.alive and not self.world.over:
+            self.stop = asyncio.Event()
+            self.stalled_until = 0.0
+            self.task = self.world.loop.create_task(self.main())
+            self.task.add_done_callback(self._ended)
+
+    def kill(self) -> None:
+        """SIGKILL: from this moment on nothing of it reaches anybody."""
+        if self.task is not None:
+            task, self.task = self.task, None
+            for wire in self.wires:
+                wire.abort()
+            task.cancel()
+
+    async def main(self) -> None:
+        raise NotImplementedError
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self.task is task:  # it stopped because it was told to; something starts it again
+            self.task = None
+            self.world.loop.call_later(RESTART_S, self.start)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            self.world.loop.errors.append(f"{self.name} died: {problem!r}")
+
+
+class SequencerProcess(Process):
+    async def main(self) -> None:
+        await Leader(self.settings, Readiness()).run(self.stop)
+
+
+class ListenerProcess(Process):
+    """A listener and the source behind it, which sends everything again to a new process."""
+
+    def __init__(self, world: Any, name: str, options: dict[str, Any]) -> None:
+        super().__init__(world, name, options)
+        self.sent: list[bytes] = []
+        self.appender: Appender | None = None
+
+    async def main(self) -> None:
+        self.intake = Intake(self.settings.listener_buffer_bytes, lambda _: None)
+        self.appender = Appender(self.settings, self.intake, Readiness(), ListenerStats())
+        for chunk in self.sent:
+            self.intake.put(chunk)
+        await self.appender.run()
+
+    def send(self, chunk: bytes) -> None:
+        self.sent.append(chunk)
+        if self.appender is not None:
+            self.intake.put(chunk)
+            self.appender.notify()
+
+
+class NodeProcess(Process):
+    def __init__(self, world: Any, name: str, options: dict[str, Any]) -> None:
+        super().__init__(world, name, options)
+        self.id = b""
+        self.server: ClientServer | None = None
+        self.connections: list[Connection] = []
+
+    def start(self) -> None:
+        if not self.alive and not self.world.over:
+            self.server = ClientServer(self.settings)
+        super().start()
+
+    async def main(self) -> None:
+        # The order of fanout/__main__.py: connections end first, then the node leaves.
+        assert self.server is not None
+        leave = asyncio.Event()
+        serving = asyncio.ensure_future(Node(self.settings, self.server, Readiness()).run(leave))
+        try:
+            await self.stop.wait()
+            await self.server.drain(0.1, 0.5)
+            leave.set()
+            await asyncio.wait([serving], timeout=1.0)
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+        if not serving.cancelled():
+            serving.result()
+
+    def kill(self) -> None:
+        super().kill()
+        self.server = None
+        for connection in list(self.connections):
+            connection.end()
+
+    @property
+    def accepts(self) -> bool:
+        return self.server is not None and not self.stop.is_set()
+
+
+class _Client(Client):
+    """Hashes by number, so that a node goes through its clients in the same order every time."""
+
+    def __init__(self, server: ClientServer, number: int) -> None:
+        super().__init__(server)
+        self._number = number
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class Connection:
+    """A user client's connection, seen as the transport of the node's Client; keeps what it received."""
+
+    def __init__(self, world: Any, node: NodeProcess, user: int) -> None:
+        self.user = user
+        self.node = node
+        self._last_node_id = b""
+        self.opened_at_batch = world.witness.batches[-1].number
+        self.written_at_opening = world.witness.written_by(node.id)
+        self.received: list[bytes] = []
+        self.open = True
+        self.slow = False
+        self._world = world
+        assert node.server is not None
+        self._client = _Client(node.server, world.loop.numbered())
+        self._client.connection_made(cast(asyncio.Transport, self))
+        self._client.data_received(b"%d\r\n" % user)
+        node.connections.append(self)
+
+    def __str__(self) -> str:
+        return f"connection of {self.user} at {self.node}, opened at batch {self.opened_at_batch}"
+
+    @property
+    def node_id(self) -> bytes:
+        return self.node.id if self.open else self._last_node_id
+
+    def end(self) -> None:
+        """The client goes away, or its node has died."""
+        if self.open:
+            self._closed()
+
+    def pause(self, slow: bool) -> None:
+        """The client stops or goes on reading."""
+        if self.open and slow != self.slow:
+            self.slow = slow
+            (self._client.pause_writing if slow else self._client.resume_writing)()
+
+    def _closed(self) -> None:
+        self.open = False
+        self._last_node_id = self.node.id
+        self.node.connections.remove(self)
+        self._world.trace("closed", self.node, self)
+        self._world.loop.call_soon(self._client.connection_lost, None)
+
+    # The transport of the node's Client
+
+    def write(self, data: bytes) -> None:
+        if self.open:
+            self.received.append(data)
+            self._world.trace("wrote", self.node, (self.user, data))
+
+    def abort(self) -> None:
+        if self.open:
+            self._closed()
+            self._world.come_back(self)
+
+    close = abort
+
+    def is_closing(self) -> bool:
+        return not self.open
+
+    def get_write_buffer_size(self) -> int:
+        return SLOW_UNSENT_BYTES if self.slow else 0
+
+    def get_extra_info(self, _: str) -> Any:
+        return None
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        pass

@@ -1,0 +1,414 @@
+"""The core, one step at a time, in any order that hypothesis thinks of; and checked after every step.
+
+Ordering, routing, batches, the commit script, members, the feed's gap detection, the journal's repair and the writer
+are the real ones. There is no time and no network: a step is run to its end, and what a node is sent waits until a
+step delivers or loses it.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
+
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from contract.frames import after, stream_id
+from contract.redis_link import RedisLink, RedisRefusedError
+from contract.settings import load
+from fanout.clock import RedisClock
+from fanout.feed import Feed, FrameLostError
+from fanout.journal import JournalGoneError
+from fanout.life import Life
+from fanout.membership import ANNOUNCE, ExpelledError, Membership
+from fanout.server import ClientServer
+from fanout.stats import FanoutStats
+from listener.appender import APPEND
+from sequencer.batch import Batch
+from sequencer.reader import parse_entry
+from sequencer.stats import SequencerStats
+from sequencer.store import Store
+from sequencer.term import Term
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.oracle import Event, Oracle
+from tests.simulation.processes import KEYS
+from tests.simulation.redis_double import Redis, RefusedError, SortedSet, Stream
+from tests.simulation.witness import Witness
+from tests.simulation.world import simulated
+
+USERS = 3
+T = TypeVar("T")
+
+events = st.lists(
+    st.tuples(st.sampled_from("FFUBPSS"), st.integers(1, USERS), st.integers(1, USERS)), min_size=8, max_size=20
+)
+options = st.fixed_dictionaries(
+    {"batch_deliveries": st.sampled_from([1, 3, 200_000]), "journal_bytes": st.sampled_from([1024, 1 << 20])}
+)
+
+
+class Calls:
+    """The double behind the interface of a RedisLink; every answer is there at once."""
+
+    def __init__(self, core: "Core") -> None:
+        self._core = core
+
+    async def call(self, *command: bytes | str | int | float) -> Any:
+        return self._core.run([part if isinstance(part, bytes) else str(part).encode() for part in command])
+
+    async def call_all(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        return [await self.call(*command) for command in commands]
+
+
+class Connection:
+    """A user's connection to a node."""
+
+    def __init__(self, node: "ModelNode", user: int) -> None:
+        self.user = user
+        self.node_id = node.life._name
+        self.received: list[bytes] = []
+        self.write = self.received.append
+        self.opened_at_batch = node.core.witness.batches[-1].number
+        self.written_at_opening = node.core.witness.written_by(self.node_id)
+
+
+class ModelNode:
+    """A node without sockets. What Redis has published to it is in `in_flight`, batch by batch."""
+
+    def __init__(self, core: "Core") -> None:
+        self.core = core
+        self.in_flight: deque[list[list[Any]]] = deque()
+        self.published: list[list[Any]] = []
+        self.connections: list[Connection] = []
+        self.session = 0
+
+    async def begin(self) -> None:
+        """A new life; whoever was connected is not any more."""
+        self.connections.clear()
+        server = ClientServer(self.core.settings)
+        self.members = server.members
+        self.life = Life(self.core.settings, server)
+        await self.connect()
+
+    async def connect(self) -> None:
+        """New connections to Redis: what was on its way is lost, what the journal has is read again."""
+        self.core.redis.forget(self)
+        self.in_flight.clear()
+        self.link = SimpleNamespace(on_message=None)
+        feed = self.feed = Feed(
+            cast(RedisLink, self.link), KEYS, 1.0, lambda *batch: self.life._from_feed(feed, *batch)
+        )
+        self.core.redis.subscribe(self, [KEYS.broadcast.encode(), *map(_channel, self.members.users)])
+        calls = cast(RedisLink, self.core.calls)
+        self.session += 1
+        membership = Membership(
+            self.life.node, self.session, calls, feed, self.members, RedisClock(), self.core.settings, FanoutStats()
+        )
+        try:
+            if self.life._entered:
+                await self.life._catch_up(feed, membership, calls)
+            else:
+                await self.life._enter(feed, membership)
+        except (ExpelledError, JournalGoneError):
+            await self.begin()
+            return
+        feed.go_on()
+        if feed.failed.done():
+            assert isinstance(feed.failed.exception(), ExpelledError)
+            await self.begin()
+
+    async def hear(self) -> None:
+        """Receive the oldest batch that is on its way."""
+        for message in self.in_flight.popleft():
+            self.link.on_message(message)
+        if self.feed.failed.done():
+            lost = isinstance(self.feed.failed.exception(), FrameLostError)
+            await (self.connect if lost else self.begin)()
+
+    async def tell_news(self, outcome: str) -> None:
+        """Post who came and left; `outcome` says how far that gets."""
+        leaves, joins = self.members.take_news(10)
+        self.core.redis.unsubscribe(self, list(map(_channel, leaves)))
+        self.core.redis.subscribe(self, [_channel(user.id) for user in joins])
+        fields = [b"leave", b" ".join(leaves)] * bool(leaves)
+        fields += [b"join", b" ".join(user.id for user in joins)] * bool(joins)
+        keys = (KEYS.events.encode(), KEYS.nodes.encode())
+        command = [b"EVALSHA", ANNOUNCE.sha.encode(), b"2", *keys, self.life._name, b"%d" % self.session, *fields]
+        if outcome == "late":
+            self.core.late.append(command)
+        elif outcome != "lost":
+            entry = self.core.run(command)
+        if outcome != "answered":
+            await self.connect()
+        else:
+            self.members.joined(joins, stream_id(entry))
+
+
+class Core(RuleBasedStateMachine):
+    """One sequencer and two nodes around the Redis double."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualLoop(self)
+        self.redis = Redis(lambda: 0.0, lambda node, message: node.published.append(message))
+        self.calls = Calls(self)
+        self._clock = 0
+        self._names = 0
+        self._simulated = simulated()
+        self._simulated.__enter__()
+
+    # What the services need
+
+    def run(self, command: list[bytes]) -> Any:
+        """Run a command; each has a moment of its own."""
+        self._clock += 1
+        try:
+            reply = self.redis.run(command)
+        except RefusedError as refusal:
+            raise RedisRefusedError(str(refusal)) from None
+        finally:
+            for node in self.nodes:
+                messages = [message for message in node.published if message[0] == b"message"]
+                node.published.clear()
+                if messages:
+                    node.in_flight.append(messages)
+        self.witness.after_command(command, reply, self._clock, self._clock)
+        return reply
+
+    def logged(self, event: str, fields: dict[str, object]) -> None:
+        pass
+
+    def name(self) -> str:
+        self._names += 1
+        return f"{self._names}"
+
+    def do(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run a step to its end."""
+        task = self.loop.create_task(step)
+        self.loop.run(self.loop.time())
+        assert not self.loop.errors, self.loop.errors
+        return cast(T, task.result())
+
+    # Steps
+
+    @initialize(drawn=events, options=options)
+    def start(self, drawn: list[tuple[str, int, int]], options: dict[str, Any]) -> None:
+        self.settings = load(namespace=KEYS.namespace, **options)
+        self.sequence = [Event(number, *event) for number, event in enumerate(drawn, 1)]
+        self.unsent = list(self.sequence)
+        self.sent: list[bytes] = []
+        self.nodes: list[ModelNode] = []
+        self.late: list[list[bytes]] = []
+        self.connections: list[Connection] = []
+        self.witness = Witness(self.redis, self.sequence, USERS, len(self.sequence))
+        self.run([b"SCRIPT", b"LOAD", APPEND.text.encode()])
+        self.nodes += [ModelNode(self) for _ in range(2)]
+        for node in self.nodes:
+            self.do(node.begin())
+        self.crash()
+
+    @rule()
+    def crash(self) -> None:
+        """The sequencer dies with all that it knew, and another loads what was committed."""
+        self.batch: Batch | None = None
+        self.do(self._load())
+
+    async def _load(self) -> None:
+        store = Store(self.calls, self.settings, "token")
+        await store.prepare()
+        assert await store.acquire()
+        self.term = Term(store, cast(RedisLink, None), self.settings, SequencerStats())
+        await self.term.begin()
+
+    @precondition(lambda self: self.unsent)
+    @rule(places=st.lists(st.integers(0, 20), min_size=1, max_size=4))
+    def append(self, places: list[int]) -> None:
+        """Some events arrive, in any order."""
+        events = [self.unsent.pop(place % len(self.unsent)) for place in places if self.unsent]
+        self.sent.append(b"".join(event.line for event in events))
+        self._append(self.sent[-1])
+
+    @precondition(lambda self: self.sent)
+    @rule(place=st.integers(0, 20))
+    def repeat(self, place: int) -> None:
+        """A chunk arrives a second time."""
+        self._append(self.sent[place % len(self.sent)])
+
+    def _append(self, chunk: bytes) -> None:
+        self.run([b"EVALSHA", APPEND.sha.encode(), b"2", KEYS.events.encode(), KEYS.state.encode(), chunk])
+
+    @precondition(lambda self: self.batch is None)
+    @rule(entries=st.integers(1, 4))
+    def compute(self, entries: int) -> None:
+        """The sequencer computes a batch; it is not committed yet."""
+        position = after(self.term._position[1])
+        found = self.run([b"XRANGE", KEYS.events.encode(), position, b"+", b"COUNT", b"%d" % entries])
+        self.batch = self.do(self.term._compute([parse_entry(entry_id, fields) for entry_id, fields in found]))
+
+    @precondition(lambda self: self.batch is not None)
+    @rule(dies=st.booleans())
+    def commit(self, dies: bool) -> None:
+        """The batch is committed; the sequencer may die before it learns of that."""
+        batch, self.batch = self.batch, None
+        assert batch is not None
+        self._commit(batch)
+        if dies:
+            self.crash()
+
+    @rule(place=st.integers(0, 1), expel=st.booleans())
+    def tick(self, place: int, expel: bool) -> None:
+        """A batch without events, which may expel a node; also between the making of a batch and its commit."""
+        gone = self.nodes[place].life._name
+        if expel:
+            self.term._routing.drop_node(gone)
+        self._commit(Batch(*self.term._position, gone=(gone,) * expel))
+
+    def _commit(self, batch: Batch) -> None:
+        self.do(self.term._send(batch))
+        self.do(self.term._settle())
+
+    @rule(place=st.integers(0, 1), user=st.integers(1, USERS))
+    def join(self, place: int, user: int) -> None:
+        """A user connects, for the first time or once more."""
+        node = self.nodes[place]
+        connection = Connection(node, user)
+        node.members.add(b"%d" % user, connection)
+        node.connections.append(connection)
+        self.connections.append(connection)
+
+    @precondition(lambda self: any(node.connections for node in self.nodes))
+    @rule(place=st.integers(0, 20))
+    def leave(self, place: int) -> None:
+        """A connection ends."""
+        there = [(node, connection) for node in self.nodes for connection in node.connections]
+        node, connection = there[place % len(there)]
+        node.connections.remove(connection)
+        node.members.remove(b"%d" % connection.user, connection)
+
+    @precondition(lambda self: any(node.members.has_news for node in self.nodes))
+    @rule(place=st.integers(0, 1), outcome=st.sampled_from(["answered", "answered", "answer lost", "late", "lost"]))
+    def tell_news(self, place: int, outcome: str) -> None:
+        """A node posts who came and who left."""
+        if self.nodes[place].members.has_news:
+            self.do(self.nodes[place].tell_news(outcome))
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def arrive_late(self) -> None:
+        """What a node posted on a connection that it has given up gets to Redis after all."""
+        with contextlib.suppress(RedisRefusedError):
+            self.run(self.late.pop())
+
+    @precondition(lambda self: any(node.in_flight for node in self.nodes))
+    @rule(place=st.integers(0, 1), lost=st.booleans())
+    def deliver(self, place: int, lost: bool) -> None:
+        """A batch gets to a node, or it gets lost."""
+        node = self.nodes[place]
+        if node.in_flight and lost:
+            node.in_flight.popleft()
+        elif node.in_flight:
+            self.do(node.hear())
+
+    @rule(place=st.integers(0, 1))
+    def reconnect(self, place: int) -> None:
+        """A node loses its connections to Redis."""
+        self.do(self.nodes[place].connect())
+
+    @rule(chunks=st.integers(0, 2), user=st.integers(0, USERS), place=st.integers(0, 1))
+    def work(self, chunks: int, user: int, place: int) -> None:
+        """A while without trouble: a user comes, events arrive, and all of it is committed."""
+        if user:
+            self.join(place, user)
+        for node in self.nodes:
+            if node.members.has_news:
+                self.do(node.tell_news("answered"))
+        for _ in range(chunks):
+            if self.unsent:
+                self.append([0, 0])
+        if self.batch is None:
+            self.compute(4)
+        self.commit(False)
+
+    @rule()
+    def deliver_all(self) -> None:
+        """Everything that is on its way gets there."""
+        for node in self.nodes:
+            while node.in_flight:
+                self.do(node.hear())
+
+    # What must hold
+
+    @invariant()
+    def runs_are_unbroken(self) -> None:
+        for connection in self.connections:
+            self.witness.check(connection, complete=False)
+
+    @invariant()
+    def redis_holds_the_oracles_state(self) -> None:
+        if not self.connections and not self.sent:
+            return
+        last = self.witness.batches[-1]
+        self.witness.check_graph(Oracle(self.sequence[: last.next - 1], USERS))
+        unread = {line for fields in self.redis.get(KEYS.events, Stream).fields for line in fields[1].splitlines(True)}
+        sent = {line for chunk in self.sent for line in chunk.splitlines(True)}
+        waiting = set(self.redis.get(KEYS.waiting, SortedSet))
+        numbers = {event.line: event.number for event in self.sequence}
+        ahead = {line for line in sent if numbers[line] >= last.next}
+        assert ahead - unread <= waiting <= ahead
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "nodes"):
+                self._finish()
+        finally:
+            self._simulated.__exit__(None, None, None)
+
+    def _finish(self) -> None:
+        """Let everything arrive."""
+        self.crash()
+        while self.unsent:
+            self.append([0, 0, 0, 0])
+        for _ in range(3):
+            for node in self.nodes:
+                self.do(node.connect())
+                if node.members.has_news:
+                    self.do(node.tell_news("answered"))
+            while len(self.redis.get(KEYS.events, Stream)) or self.term._ordering.ready:
+                self.compute(4)
+                self.commit(False)
+            self.deliver_all()
+        serving = {node.life._name for node in self.nodes}
+        ended = tuple(name for name in self.run([b"HKEYS", KEYS.nodes.encode()]) if name not in serving)
+        self._commit(Batch(*self.term._position, gone=ended))
+        self.witness.check_state()
+        here = [connection for node in self.nodes for connection in node.connections]
+        for connection in self.connections:
+            self.witness.check(connection, complete=connection in here)
+        self.witness.check_presence(serving, here)
+
+
+def _channel(user: bytes) -> bytes:
+    return KEYS.user.encode() + user
+
+
+Core.TestCase.settings = hypothesis_settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestCore = Core.TestCase
+
+
+def test_a_leave_that_arrives_after_the_user_came_back_changes_nothing() -> None:
+    core = Core()
+    core.start([("P", 2, 1), ("P", 3, 1), ("B", 0, 0)], {})
+    core.work(chunks=0, user=1, place=0)
+    core.deliver_all()
+    core.leave(0)
+    core.tell_news(0, "late")
+    core.work(chunks=0, user=1, place=0)
+    core.deliver_all()
+    core.arrive_late()
+    core.work(chunks=2, user=0, place=0)
+    core.deliver_all()
+    core.runs_are_unbroken()
+    assert b"".join(core.connections[-1].received) == b"1|P|2|1\n2|P|3|1\n3|B\n"
+    core.teardown()

@@ -1,0 +1,117 @@
+"""Ten thousand schedules, each judged byte by byte; and proof that the judge notices when something is broken."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sequencer.store
+from contract.frames import Frame
+from contract.redis_link import Script
+from fanout.feed import Feed, Messages
+from fanout.life import Life
+from fanout.members import Members
+from sequencer.batch import Batch
+from tests.simulation.witness import WrongError
+from tests.simulation.world import play, simulated
+
+SCHEDULES = 10_000
+CHUNK = 500
+FINDS_WITHIN = 2_000
+"""Schedules within which each sabotage must show."""
+
+
+@pytest.fixture(autouse=True)
+def simulation() -> Iterator[None]:
+    with simulated():
+        yield
+
+
+@pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))
+def test_schedules(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        try:
+            play(seed)
+        except AssertionError as problem:
+            pytest.fail(f"{problem}\nIts trace: python -m tests.simulation --seed {seed}", pytrace=False)
+
+
+def test_a_seed_gives_the_same_schedule_again() -> None:
+    for seed in range(50):
+        once: list[str] = []
+        again: list[str] = []
+        play(seed, once.append)
+        play(seed, again.append)
+        assert once == again
+
+
+def play_all(count: int) -> None:
+    for seed in range(count):
+        play(seed)
+
+
+# Sabotage: the system without one of its safeguards. The simulation must find each of them.
+
+
+def no_gap_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(self: Feed, frame: Frame, messages: Messages) -> None:
+        self.last_batch = frame.batch
+        self._on_batch(frame, messages)
+
+    monkeypatch.setattr(Feed, "take", take)
+
+
+def joins_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Members, "tell_again", lambda _: None)
+
+
+def live_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined = Members.joined
+    monkeypatch.setattr(Members, "joined", lambda self, users, _: joined(self, users, (0, 0)))
+
+
+def expulsion_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def from_feed(self: Life, _: Feed, frame: Frame, messages: Messages) -> None:
+        self._last_batch, self._epoch = frame.batch, frame.place.epoch
+        self._writer.deliver(frame, messages)
+
+    monkeypatch.setattr(Life, "_from_feed", from_feed)
+
+
+def waiting_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = Batch.arguments
+
+    def without_waiting(self: Batch, *given: Any) -> Any:
+        self.waiting = []
+        return arguments(self, *given)
+
+    monkeypatch.setattr(Batch, "arguments", without_waiting)
+
+
+def anybody_commits_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    unchecked = tmp_path / "commit.lua"
+    text = sequencer.store.COMMIT.text
+    # Each of the three alone suffices against a second commit of a batch.
+    lease_check, batch_check = "redis.call('GET', lease) ~= token", "tonumber(last) + 1 ~= tonumber(batch)"
+    for check in (lease_check, batch_check, "type(written) == 'table'"):
+        assert check in text
+        text = text.replace(check, "false")
+    unchecked.write_text(text)
+    monkeypatch.setattr(sequencer.store, "COMMIT", Script(unchecked))
+
+
+SABOTAGE = (no_gap_check, joins_told_once, live_at_once, expulsion_not_noticed, waiting_not_stored)
+
+
+@pytest.mark.parametrize("sabotage", SABOTAGE)
+def test_sabotage_shows(sabotage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sabotage(monkeypatch)
+    with pytest.raises(WrongError):
+        play_all(FINDS_WITHIN)
+
+
+def test_a_commit_without_checks_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    anybody_commits_anything(monkeypatch, tmp_path)
+    with pytest.raises(WrongError):
+        play_all(FINDS_WITHIN)

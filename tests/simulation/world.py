@@ -1,0 +1,293 @@
+"""One schedule: a deployment, its clients and sources, and everything that goes wrong, all from one seed."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest import mock
+
+import contract.outage
+import contract.serving
+import fanout.life
+import fanout.membership
+import fanout.node
+import fanout.writer
+import listener.appender
+import sequencer.leader
+import sequencer.store
+import sequencer.term
+from contract.errors import RedisUnavailableError
+from contract.redis_link import RedisLink
+from fanout.membership import BEAT
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.oracle import events
+from tests.simulation.processes import KEYS, Connection, ListenerProcess, NodeProcess, Process, SequencerProcess
+from tests.simulation.redis_double import Redis
+from tests.simulation.wire import Noise, Wire
+from tests.simulation.witness import Witness, WrongError
+
+PATIENCE_S = 12.0
+"""Virtual time after the trouble within which everything must have arrived."""
+POLL_S = 0.25
+KEEPS_ALL_BYTES = 100_000
+"""A journal of more bytes keeps every batch of a schedule."""
+
+
+class World:
+    """A deployment in virtual time. `run` plays the schedule and raises WrongError when a promise is broken."""
+
+    def __init__(self, seed: int, print_line: Callable[[str], None] | None = None) -> None:
+        self.rng = rng = random.Random(seed)
+        self._print_line = print_line
+        self.over = False
+        self.loop = VirtualLoop(self)
+        self.redis = Redis(self.loop.time, Wire.message)
+        self.noise = Noise()
+        self._names = iter(range(1, 1_000_000))
+        self._trouble_s = rng.choice([0.5, 1.5, 1.5, 3.0])  # until then events come and things go wrong
+        self._users = rng.randint(1, 3)
+        self._sequence = events(rng, rng.randint(5, 25), self._users)
+        self._gap = rng.randint(1, len(self._sequence)) if rng.random() < 0.1 else len(self._sequence) + 1
+        self.witness = Witness(self.redis, self._sequence, self._users, self._gap - 1)
+        self._options = options = {
+            "redis_timeout_s": rng.choice([1.5, 3.0]),
+            "batch_deliveries": rng.choice([1, 3, 200_000, 200_000]),
+            "window_batches": rng.choice([3, 32, 32]),
+            "journal_bytes": rng.choice([1024, 4096, 1 << 20, 1 << 20]),
+        }
+        self.sequencers = [SequencerProcess(self, f"sequencer-{at}", options) for at in range(rng.choice([1, 1, 2]))]
+        self.nodes = [NodeProcess(self, f"node-{at}", options) for at in range(rng.choice([1, 1, 2]))]
+        self.listener = ListenerProcess(self, "listener", options)
+        self.processes: list[Process] = [*self.sequencers, *self.nodes, self.listener]
+        self.connections: list[Connection] = []
+
+    def run(self) -> None:
+        """Play the schedule from its first step to the verdict."""
+        try:
+            for process in self.processes:
+                self.loop.call_later(0, process.start)
+            self._plan()
+            self._run_until(self._trouble_s)
+            self._heal()
+            self._settle()
+            self.witness.check_state()
+        finally:
+            self.over = True
+            for process in self.processes:
+                process.kill()
+            self.loop.run(self.loop.time() + 10)
+        self._raise_errors()
+
+    def trace(self, what: str, who: object, detail: object = "") -> None:
+        if self._print_line:
+            self._print_line(f"{self.loop.time():9.4f}  {what:<10}  {who!s:<11}  {detail}")
+
+    def logged(self, event: str, fields: dict[str, object]) -> None:
+        """A service logged something. No journal that keeps all can have lost what a node missed."""
+        self.trace("log", event, fields)
+        if "journal" in str(fields.get("reason")) and self._options["journal_bytes"] > KEEPS_ALL_BYTES:
+            self.loop.errors.append(f"{event}: {fields}")
+
+    # What services and wires call
+
+    async def connect(self, url: str, timeout_s: float) -> RedisLink:
+        """In place of contract.redis_link.connect."""
+        name = url.removeprefix("redis://")
+        owner = next(process for process in self.processes if process.name == name)
+        task = owner.task
+        await asyncio.sleep(self.rng.random() * 0.003)
+        if owner.task is not task or self.rng.random() < self.noise.cut_before:
+            raise RedisUnavailableError("refused")
+        link = RedisLink(timeout_s)
+        wire = Wire(self.loop, self.redis, self.rng, self.noise, owner)
+        wire.link = link
+        link.connection_made(cast(asyncio.Transport, wire))
+        owner.connected(wire)
+        return link
+
+    def saw(self, owner: Process, command: list[bytes], reply: object, answered_s: float) -> None:
+        """A command was run; its sender knows at `answered_s`."""
+        if command[0] == b"EVALSHA":
+            self.trace("ran", owner, (*command[3 + int(command[2]) :], reply))
+        elif command[0] != b"SCRIPT":
+            self.trace("ran", owner, (*command, reply))
+        if command[0] == b"EVALSHA" and command[1] == BEAT.sha.encode():
+            cast(NodeProcess, owner).id = command[5]
+        self.witness.after_command(command, reply, self.loop.time(), answered_s)
+        if command[0] in (b"XADD", b"EVALSHA"):
+            for process in self.processes:
+                for wire in process.wires:
+                    wire.publish()
+                    wire.wake()
+
+    def come_back(self, connection: Connection) -> None:
+        """A client whose node closed its connection connects anew."""
+        self.loop.call_later(0.1 * connection.user, self._connect, connection.node, connection.user)
+
+    def name(self) -> str:
+        return f"{next(self._names):04x}"
+
+    # The schedule
+
+    def _plan(self) -> None:
+        rng, at = self.rng, self.loop.call_at
+        for chunk in self._chunks():
+            at(rng.uniform(0.1, self._trouble_s), self.listener.send, chunk)
+        for user in range(1, self._users + 1):
+            for _ in range(rng.choice([1, 1, 2, 3])):
+                at(rng.uniform(0, self._trouble_s), self._connect, rng.choice(self.nodes), user)
+        self.noise.cut_before = rng.choice([0, 0, 0.01, 0.05])
+        self.noise.cut_after = rng.choice([0, 0, 0.01, 0.05])
+        self.noise.lose_batch = rng.choice([0, 0, 0.05, 0.2])
+        self.noise.slow = rng.choice([0, 0.02, 0.2])
+        for _ in range(rng.choice([0, 1, 1, 2, 2, 3, 4])):
+            at(rng.uniform(0.05, self._trouble_s), rng.choice(self._troubles()))
+
+    def _chunks(self) -> list[bytes]:
+        rng = self.rng
+        lines = [event.line for event in self._sequence if event.number != self._gap]
+        spread = rng.choice([1, 5, 100])
+        lines = [line for _, line in sorted((at + rng.uniform(0, spread), line) for at, line in enumerate(lines))]
+        chunks = []
+        while lines:
+            size = rng.randint(1, 10)
+            chunks.append(b"".join(lines[:size]))
+            del lines[:size]
+        if rng.random() < 0.3:
+            chunks.append(rng.choice(chunks))
+        return chunks
+
+    def _troubles(self) -> list[Any]:
+        rng = self.rng
+        process = rng.choice([*self.processes, self.sequencers[0], self.nodes[0]])
+        wait_s = rng.choice([0.01, 0.1, 0.5, 1.2])
+
+        def kill() -> None:
+            self.trace("KILL", process)
+            process.kill()
+            self.loop.call_later(wait_s, process.start)
+
+        def stop() -> None:
+            if process is not self.listener and process.alive:
+                self.trace("STOP", process)
+                process.stop.set()
+
+        def stall() -> None:
+            self.trace("STALL", process, wait_s * 2)
+            process.stalled_until = self.loop.time() + wait_s * 2
+
+        def cut() -> None:
+            self.trace("CUT", process)
+            for wire in process.wires:
+                wire.cut()
+
+        def hang() -> None:
+            if process.wires:
+                self.trace("HANG", process)
+                rng.choice(process.wires).hang()
+
+        def expire() -> None:
+            self.trace("EXPIRE", "lease")
+            self.redis.run([b"DEL", KEYS.lease.encode()])
+
+        def leave() -> None:
+            if connections := [connection for connection in self.connections if connection.open]:
+                rng.choice(connections).end()
+
+        def slow() -> None:
+            if connections := [connection for connection in self.connections if connection.open]:
+                connection = rng.choice(connections)
+                self.trace("SLOW", connection.node, connection.user)
+                connection.pause(True)
+                self.loop.call_later(wait_s, connection.pause, False)
+
+        return [kill, kill, stop, stall, stall, cut, hang, expire, leave, slow, slow]
+
+    def _connect(self, node: NodeProcess, user: int) -> None:
+        if not node.accepts:
+            self.loop.call_later(0.2, self._connect, node, user)
+            return
+        self.connections.append(Connection(self, node, user))
+        self.trace("connected", node, user)
+
+    # The end
+
+    def _heal(self) -> None:
+        self.trace("HEAL", "")
+        self.noise.cut_before = self.noise.cut_after = self.noise.lose_batch = 0.0
+
+    def _settle(self) -> None:
+        problem: WrongError | None = None
+        deadline = self.loop.time() + PATIENCE_S
+        while self.loop.time() < deadline:
+            self._run_until(self.loop.time() + POLL_S)
+            if not self.witness.at_rest() or not all(process.alive for process in self.processes):
+                continue
+            try:
+                for connection in self.connections:
+                    self.witness.check(connection, complete=connection.open)
+                serving = {node.id for node in self.nodes}
+                self.witness.check_presence(serving, [each for each in self.connections if each.open])
+                return
+            except WrongError as wrong:
+                problem = wrong
+        raise problem or WrongError(f"no rest: {self.witness.batches[-1]} and not {self.witness.end}")
+
+    def _run_until(self, time_s: float) -> None:
+        self.loop.run(time_s)
+        self._raise_errors()
+
+    def _raise_errors(self) -> None:
+        if self.loop.errors:
+            raise WrongError("; ".join(self.loop.errors))
+
+
+class _Log:
+    """In place of the services' loggers: into the trace."""
+
+    def _line(self, event: str, **fields: object) -> None:
+        _world().logged(event, fields)
+
+    debug = info = warning = _line
+
+
+def _world() -> World:
+    return cast(World, cast(VirtualLoop, asyncio.get_running_loop()).world)
+
+
+async def _connect(url: str, timeout_s: float, _: str) -> RedisLink:
+    return await _world().connect(url, timeout_s)
+
+
+async def _suits(*_: object) -> None:
+    """In place of what looks at the server's configuration and permissions."""
+
+
+LOGGING = (
+    *(sequencer.leader, sequencer.term, fanout.node, fanout.life, fanout.membership),
+    *(contract.serving, contract.outage, listener.appender),
+)
+
+
+@contextlib.contextmanager
+def simulated() -> Iterator[None]:
+    """The services connect to, log to and are named by the world whose loop runs; polling is slower."""
+    names = SimpleNamespace(token_hex=lambda _: _world().name())
+    with contextlib.ExitStack() as stack:
+        for module in (sequencer.leader, fanout.node, listener.appender):
+            stack.enter_context(mock.patch.object(module, "connect", _connect))
+        for module in LOGGING:
+            stack.enter_context(mock.patch.object(module, "log", _Log()))
+        for module in (sequencer.leader, sequencer.store, fanout.life):
+            stack.enter_context(mock.patch.object(module, "secrets", names))
+        stack.enter_context(mock.patch.object(sequencer.leader, "check_server", _suits))
+        stack.enter_context(mock.patch.object(sequencer.term, "WINDOW_POLL_S", 0.05))
+        stack.enter_context(mock.patch.object(fanout.writer, "WAIT_POLL_S", 0.05))
+        yield
+
+
+def play(seed: int, print_line: Callable[[str], None] | None = None) -> None:
+    """Play one schedule; `print_line` gets its trace. WrongError when a promise was broken."""
+    World(seed, print_line).run()
