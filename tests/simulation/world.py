@@ -85,9 +85,11 @@ class World:
             self._print_line(f"{self.loop.time():9.4f}  {what:<10}  {who!s:<11}  {detail}")
 
     def logged(self, event: str, fields: dict[str, object]) -> None:
-        """A service logged something. No journal that keeps all can have lost what a node missed."""
+        """A service logged something. No reason to close connections may be claimed that is not there."""
         self.trace("log", event, fields)
-        if "journal" in str(fields.get("reason")) and self._options["journal_bytes"] > KEEPS_ALL_BYTES:
+        reason = str(fields.get("reason"))
+        lost = "journal" in reason and self._options["journal_bytes"] > KEEPS_ALL_BYTES
+        if lost or "went back" in reason or event == "state_went_back":
             self.loop.errors.append(f"{event}: {fields}")
 
     # What services and wires call
@@ -250,7 +252,7 @@ class _Log:
     def _line(self, event: str, **fields: object) -> None:
         _world().logged(event, fields)
 
-    debug = info = warning = _line
+    debug = info = warning = error = _line
 
 
 def _world() -> World:
