@@ -26,7 +26,11 @@ class Peer:
         self.received = b""
         self.closed = self.reset = False
         if user is not None:
-            self.send(b"%d\r\n" % user)
+            try:
+                self.send(b"%d\r\n" % user)
+            except OSError:
+                self.close()
+                raise
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
