@@ -101,10 +101,9 @@ def test_a_gap_is_an_alert_and_the_dashboard_finds_its_numbers(valkey_url: str, 
         wait_until(lambda: not watcher.firing(), "no alert")
         source(system.event_port, b"1|B\n2|B\n5|B\n")
         wait_until(lambda: "ParadeGap" in watcher.firing(), "the gap is an alert")
-        assert watcher.firing()["ParadeGap"].startswith("Number 3 has been missing for 1")
+        assert watcher.firing()["ParadeGap"].startswith("Number 3 has been missing for ")
         empty = {query for query in dashboard_queries() if not watcher.query(query)}
         assert empty == EMPTY
         source(system.event_port, b"3|B\n4|B\n")
-        wait_until(lambda: "ParadeGap" not in watcher.firing(), "the alert is over")
-        assert watcher.firing() == {}
+        wait_until(lambda: not watcher.firing(), "the alert is over")
         system.stop_all()
