@@ -154,6 +154,9 @@ def test_clients_that_are_reset(valkey_url: str, namespace: str, tmp_path: Path)
             wait_until(lambda: len(system.online()) == 51, "all online")
             for peer in in_the_middle + registered:
                 reset(peer.socket)
+        for _ in range(50):
+            hasty = Peer(system.client_port, 7)
+            reset(hasty.socket)
         honest.is_served()
         wait_until(lambda: system.online() == {"1000000"}, "nobody else is online")
 

@@ -7,6 +7,7 @@ import socket
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,3 +145,54 @@ def test_a_stopping_listener_reads_what_was_sent(valkey_url: str, namespace: str
             listener.send_signal(signal.SIGTERM)
             assert listener.wait(10) == 0
         wait_until(lambda: system.state("next") == 200_001, "everything that was sent is released")
+
+
+def test_without_a_sequencer_a_node_and_a_full_listener_are_not_ready(
+    valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    node_port, listener_port = free_port(), free_port()
+    limits = {"lease_s": 1, "tick_s": 0.5, "backlog_bytes": 4096}
+    with Deployment(valkey_url, namespace, tmp_path / "log", **limits) as system:
+        system.start("fanout", health_port=node_port)
+        system.start("listener", health_port=listener_port)
+        wait_until(lambda: health(node_port)[0] == 200, "the node is ready at first")
+        wait_until(lambda: health(listener_port)[0] == 200, "the listener is ready")
+        wait_until(lambda: "no sequencer has been heard" in str(health(node_port)[1]), "the node says so")
+        assert health(node_port)[0] == 503
+        source(system.event_port, b"1|B\n" * 3000)
+        wait_until(lambda: "the stream is full" in str(health(listener_port)[1]), "the listener says so")
+        assert health(listener_port)[0] == 503
+        system.start("sequencer")
+        wait_until(lambda: {health(port)[0] for port in (node_port, listener_port)} == {200}, "ready again")
+        system.stop_all()
+
+
+def test_every_service_reports_in_redis(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with running(valkey_url, namespace, tmp_path / "log") as system:
+        system.start("sequencer")
+        kinds = ["fanout", "fanout", "listener", "sequencer", "sequencer"]
+        wait_until(lambda: sorted(name.split("/")[0] for name in reports(system)) == kinds, "all report")
+        wait_until(lambda: [r["role"] for r in reports(system).values() if "role" in r].count("standby") == 1, "roles")
+        with peers(system.client_port, [1]) as (user,):
+            wait_until(lambda: system.online() == {"1"}, "online")
+            source(system.event_port, b"1|B\n2|B\n")
+            user.wait_for(b"2|B\n")
+            wanted = {("received_lines", 2), ("released", 2), ("notifications", 2), ("connections", 1)}
+            wait_until(lambda: wanted <= _numbers(reports(system)), "what happened is reported")
+        assert {r["node"] for name, r in reports(system).items() if name.startswith("fanout")} == set(
+            system.redis.hkeys(system.keys.nodes)
+        )
+        for process in system.of("listener"):
+            process.terminate()
+            process.wait()
+        assert not any(name.startswith("listener") for name in reports(system)), "who ends is not shown any more"
+
+
+def reports(system: Deployment) -> dict[str, dict[str, Any]]:
+    """What the services say about themselves."""
+    found = system.redis.hgetall(system.keys.services)
+    return {name: json.loads(report.split(" ", 1)[1]) for name, report in found.items()}
+
+
+def _numbers(found: dict[str, dict[str, Any]]) -> set[tuple[str, int]]:
+    return {(name, value) for report in found.values() for name, value in report.items() if isinstance(value, int)}

@@ -77,3 +77,43 @@ def test_waiting_events_are_taken_over_from_the_store() -> None:
     ordering.accept(parse(b"3|B\n1|B\n"), counts)
     assert counts["duplicate"] == 1
     assert numbers(ordering.release(9)) == [1, 2, 3]
+
+
+def test_missing_numbers_below_a_limit_are_given_up() -> None:
+    ordering = Ordering(3, 100)
+    ordering.accept(parse(b"5|B\n6|B\n9|B\n12|B\n"), Counter())
+    assert ordering.release(10) == []
+    ordering.skip(10)
+    assert [event[0] for event in ordering.release(10)] == [b"5|B\n", b"6|B\n", b"9|B\n"]
+    assert ordering.next == 10
+    assert ordering.take_skipped() == [(3, 4), (7, 8)]
+    assert ordering.take_skipped() == []
+    counts: Counter[str] = Counter()
+    ordering.accept(parse(b"4|B\n10|B\n"), counts)
+    assert counts["late"] == 1
+    assert [event[0] for event in ordering.release(10)] == [b"10|B\n"]
+    assert not ordering.ready
+
+
+def test_giving_up_stops_at_the_limit_of_a_batch_and_goes_on() -> None:
+    ordering = Ordering(1, 100)
+    ordering.accept(parse(b"2|B\n4|B\n6|B\n8|B\n"), Counter())
+    ordering.skip(7)
+    released = ordering.release(3)
+    assert [event[0] for event in released] == [b"2|B\n", b"4|B\n", b"6|B\n"]
+    ordering.put_back(released[1:])
+    assert (ordering.next, ordering.take_skipped()) == (4, [(1, 1), (3, 3)])
+    assert ordering.ready
+    again = Ordering(ordering.next, 100, ordering.waiting.values(), ordering.skip_to)
+    assert [event[0] for event in again.release(10)] == [b"4|B\n", b"6|B\n"]
+    assert (again.next, again.take_skipped()) == (7, [(5, 5)])
+
+
+def test_giving_up_what_nobody_waits_for() -> None:
+    ordering = Ordering(3, 100)
+    ordering.skip(2)
+    assert not ordering.ready
+    ordering.skip(8)
+    assert ordering.ready
+    assert ordering.release(10) == []
+    assert (ordering.next, ordering.take_skipped()) == (8, [(3, 7)])
