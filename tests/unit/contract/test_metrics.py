@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 from contract.metrics import exposition
-from contract.stats import Histogram, by_reason, clear_gauges, counter, gauge, histogram
+from contract.stats import Histogram, by_reason, counter, gauge, histogram
 
 
 @dataclass
@@ -53,7 +53,7 @@ def test_readiness() -> None:
     assert samples(Stats(), ready=False)["parade_walker_ready", ""] == 0
 
 
-def test_whoever_stops_measuring_shows_no_old_gauges() -> None:
-    stats = Stats(height=3, steps=4)
-    clear_gauges(stats)
-    assert (stats.height, stats.steps) == (0, 4)
+def test_the_meaning_and_the_process_are_shown_too() -> None:
+    text = exposition("walker", Stats(), ready=True).decode()
+    assert "# HELP parade_walker_steps_total how many\n# TYPE parade_walker_steps_total counter\n" in text
+    assert "\npython_info{" in text
