@@ -37,7 +37,8 @@ async def served(service: str, settings: Settings, readiness: Readiness) -> Asyn
         return web.json_response({"alive": True})
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=exposition(service, readiness.observe()), headers={"Content-Type": CONTENT_TYPE})
+        body = exposition(service, readiness.observe(), not readiness.why_not())
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])

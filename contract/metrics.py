@@ -41,9 +41,22 @@ class StatsCollector(Collector):
                     yield HistogramMetricFamily(name, meaning, buckets=buckets, sum_value=value.sum)
 
 
-def exposition(service: str, stats: Any) -> bytes:
+class ReadyCollector(Collector):
+    """Whether `/readyz` would say yes."""
+
+    def __init__(self, service: str, ready: bool) -> None:
+        self._service = service
+        self._ready = ready
+
+    def collect(self) -> Iterator[Metric]:
+        meaning = "1 while this process says on /readyz that it can do its work"
+        yield GaugeMetricFamily(f"parade_{self._service}_ready", meaning, value=self._ready)
+
+
+def exposition(service: str, stats: Any, ready: bool) -> bytes:
     """Everything about this process, as text."""
     registry = CollectorRegistry()
+    registry.register(ReadyCollector(service, ready))
     registry.register(StatsCollector(service, stats))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

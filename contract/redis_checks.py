@@ -20,6 +20,12 @@ class Finding:
     advice: str
 
 
+def parse_info(answer: bytes) -> dict[str, str]:
+    """The fields of an answer to INFO."""
+    lines = answer.decode(errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
 def findings(info: Mapping[str, str], config: Mapping[str, str], settings: Settings) -> list[Finding]:
     """Judge a server by its INFO and, where it may be read, its CONFIG."""
     found = [_version(info), _eviction(info), _persistence(info, config, settings), _subscribers(config, settings)]

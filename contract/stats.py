@@ -36,9 +36,11 @@ def gauge(meaning: str) -> Any:
     return dataclasses.field(default=0, metadata={"kind": "gauge", "meaning": meaning})
 
 
-def by_reason(meaning: str) -> Any:
-    """Counters, one for each reason."""
-    return dataclasses.field(default_factory=Counter, metadata={"kind": "by_reason", "meaning": meaning})
+def by_reason(meaning: str, *known: str) -> Any:
+    """Counters, one for each reason; the known ones begin at 0, since Prometheus sees no increase from nothing."""
+    return dataclasses.field(
+        default_factory=lambda: Counter(dict.fromkeys(known, 0)), metadata={"kind": "by_reason", "meaning": meaning}
+    )
 
 
 def histogram(meaning: str, bounds: tuple[float, ...] = SECONDS) -> Any:
@@ -46,6 +48,13 @@ def histogram(meaning: str, bounds: tuple[float, ...] = SECONDS) -> Any:
     return dataclasses.field(
         default_factory=lambda: Histogram(bounds), metadata={"kind": "histogram", "meaning": meaning}
     )
+
+
+def clear_gauges(stats: Any) -> None:
+    """What they measured is over."""
+    for field in dataclasses.fields(stats):
+        if field.metadata["kind"] == "gauge":
+            setattr(stats, field.name, 0)
 
 
 def metric_name(service: str, field: "dataclasses.Field[Any]") -> str:

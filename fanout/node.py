@@ -19,9 +19,9 @@ from fanout.journal import JournalGoneError
 from fanout.life import Life
 from fanout.membership import ExpelledError, StateWentBackError
 from fanout.server import ClientServer
-from fanout.stats import FanoutStats
+from fanout.stats import EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA, FanoutStats
 
-ENDS = {ExpelledError: "expelled", JournalGoneError: "journal too short", StateWentBackError: "older data in Redis"}
+ENDS = {ExpelledError: EXPELLED, JournalGoneError: JOURNAL_TOO_SHORT, StateWentBackError: OLDER_DATA}
 """What ends a life, and how it is counted."""
 
 log = structlog.get_logger()

@@ -46,6 +46,8 @@ class ClientServer:
         """Close a client that does not keep up."""
         unsent = client.unsent_bytes()
         self.log.warning("slow_client_closed", peer=client.peer, reason=reason, unsent_bytes=unsent)
+        self.stats.slow_clients_closed += 1
+        self.behind.discard(client)  # judged once, however long its transport takes to end
         client.abort()
 
     def unsent_bytes(self) -> int:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from contract.stats import Histogram, by_reason, counter, gauge, histogram
 
+EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA = ENDS = ("expelled", "journal too short", "older data in Redis")
+"""Why a node can't keep its promise to the connections that it has."""
+
 
 @dataclass
 class FanoutStats:
@@ -19,11 +22,14 @@ class FanoutStats:
     )
     unsent_bytes: int = gauge("bytes written to connections that the kernel has not taken yet")
     slow_clients: int = gauge("connections that have unsent bytes")
+    slow_clients_closed: int = counter("connections closed because they did not keep up")
     waiting: int = gauge("1 while the node holds batches back for slow clients")
     batches_behind: int = gauge("batches committed and not written out here")
     journal_batches: int = counter("batches read again in the journal")
     reconnects: int = counter("times that the node went on with new connections to Redis")
     frames_missed: int = counter("times that a published frame did not get here")
     lives: int = counter("node ids that this process has had")
-    connections_lost: Counter[str] = by_reason("connections closed because their promise could not be kept, by reason")
+    connections_lost: Counter[str] = by_reason(
+        "connections closed because their promise could not be kept, by reason", *ENDS
+    )
     peers: Counter[str] = by_reason("what happened to connections: registered, left, refused, closed, and why")

@@ -3,7 +3,7 @@
 import structlog
 
 from contract.errors import RedisUnsuitableError
-from contract.redis_checks import CONFIG_NAMES, Finding, findings
+from contract.redis_checks import CONFIG_NAMES, Finding, findings, parse_info
 from contract.redis_link import Calls, RedisRefusedError
 from contract.redis_url import place
 from contract.settings import Settings
@@ -14,18 +14,13 @@ log = structlog.get_logger()
 async def check_server(calls: Calls, settings: Settings, said: set[Finding]) -> None:
     """Warn once of what can do harm. RedisUnsuitableError when the server can't do the job."""
     where = place(settings.redis_url)
-    for finding in findings(await _info(calls), await _config(calls), settings):
+    for finding in findings(parse_info(await calls.call("INFO")), await _config(calls), settings):
         if finding.fatal:
             raise RedisUnsuitableError(f"Redis at {where} {finding.problem}; {finding.advice}")
         if finding not in said:
             said.add(finding)
             log.warning("redis_unsuitable", redis=where, problem=finding.problem, advice=finding.advice)
     await _check_permissions(calls, settings)
-
-
-async def _info(calls: Calls) -> dict[str, str]:
-    text = (await calls.call("INFO")).decode(errors="replace")
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
 async def _config(calls: Calls) -> dict[str, str]:

@@ -14,6 +14,7 @@ from contract.redis_checks import Finding
 from contract.redis_link import RedisLink, connect
 from contract.service import Backoff, stopped_within
 from contract.settings import Settings
+from contract.stats import clear_gauges
 from sequencer.checks import check_server
 from sequencer.stats import SequencerStats
 from sequencer.store import LeaseLostError, Store
@@ -61,6 +62,7 @@ class Leader:
                 await stopped_within(stop, self._backoff.next_s())
             finally:
                 self._term = self.link = None
+                clear_gauges(self._stats)
                 for link in links:
                     link.close()
 

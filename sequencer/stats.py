@@ -1,4 +1,7 @@
-"""What a sequencer counts. Names end in their unit. A standby counts nothing but its terms."""
+"""What a sequencer counts. Names end in their unit.
+
+A process that stands by shows 0 for every gauge, and counts nothing, so that sums over all processes are true.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,7 +15,10 @@ EVENTS = (1, 10, 100, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 class SequencerStats:
     lease_held: int = gauge("1 while this process sequences, 0 while it stands by")
     terms: int = counter("times that this process began to sequence")
-    term_ends: Counter[str] = by_reason("ends of terms: the lease was lost, Redis was lost or refused something")
+    term_ends: Counter[str] = by_reason(
+        "ends of terms: the lease was lost, Redis was lost or refused something", "lease lost", "Redis lost"
+    )
+    commit_errors: int = counter("commits that Redis refused, or whose answer never came")
     next: int = gauge("sequence number to release next")
     received: int = counter("events taken from the stream")
     released: int = counter("events released in order")
@@ -36,4 +42,6 @@ class SequencerStats:
     nodes: int = gauge("fanout nodes of the deployment")
     nodes_behind: int = gauge("batches that the slowest node is behind")
     online_users: int = gauge("users that are connected to any node")
-    expulsions: Counter[str] = by_reason("nodes expelled, by reason")
+    expulsions: Counter[str] = by_reason("nodes expelled, by reason", "silent", "held the window")
+    redis_memory_bytes: int = gauge("memory that Redis uses")
+    redis_memory_limit_bytes: int = gauge("maxmemory of Redis; 0: no limit")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from contract.events import Event, parse
 from contract.frames import SAFE, Place, last_of, stream_id
+from contract.redis_checks import parse_info
 from contract.redis_link import Calls, RedisRefusedError, Script, wait_for_replicas
 from contract.settings import Settings
 from sequencer.batch import Batch, Stamp
@@ -115,6 +116,11 @@ class Store:
             return held, entries, 0.0
         seconds, microseconds = await self._calls.call("TIME")
         return held, entries, max(0.0, int(seconds) + int(microseconds) / 1e6 - stream_id(oldest[0][0])[0] / 1000)
+
+    async def memory(self) -> tuple[int, int]:
+        """What Redis uses, and may use (0: no limit), in bytes."""
+        info = parse_info(await self._calls.call("INFO", "memory"))
+        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
 
     async def commit(self, number: int, batch: Batch, *, last: bool = False) -> dict[bytes, bytes]:
         """Make a batch true and return the nodes' reports; the `last` one gives the lease back.

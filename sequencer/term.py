@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from contract.errors import RedisUnavailableError
 from contract.frames import stream_id
 from contract.redis_link import RedisLink
 from contract.settings import Settings
@@ -20,12 +21,12 @@ from sequencer.ordering import Ordering
 from sequencer.reader import Entry, Reader
 from sequencer.routing import Routing
 from sequencer.stats import SequencerStats
-from sequencer.store import Store
+from sequencer.store import LeaseLostError, Store
 from sequencer.window import Window
 
 WINDOW_POLL_S = 0.002
 EXPEL_CHECK_S = 0.5
-BACKLOG_S = 1.0
+WATCH_S = 1.0
 COUNTED = ("received", "released", "late", "duplicate", "rejected", "skipped")
 """The counts of a batch that are stats, too."""
 
@@ -69,7 +70,7 @@ class Term:
     async def run(self, stop: asyncio.Event) -> None:
         """Batches until told to stop; then the lease is given back."""
         reading = asyncio.create_task(self._reader.run())
-        watching = asyncio.create_task(self._watch_backlog())
+        watching = asyncio.create_task(self._watch_redis())
         stopping = asyncio.create_task(stop.wait())
         for ending in (reading, stopping):
             ending.add_done_callback(lambda _: self._reader.interrupt())
@@ -183,7 +184,11 @@ class Term:
 
     async def _timed_commit(self, number: int, batch: Batch, last: bool) -> dict[bytes, bytes]:
         began_s, stats = perf_counter(), self._stats
-        reports = await self._store.commit(number, batch, last=last)
+        try:
+            reports = await self._store.commit(number, batch, last=last)
+        except (LeaseLostError, RedisUnavailableError):
+            stats.commit_errors += 1
+            raise
         stats.commit_seconds.observe(perf_counter() - began_s)
         stats.batches += 1
         stats.published_bytes += batch.published_bytes
@@ -233,12 +238,13 @@ class Term:
 
     # What is said about it
 
-    async def _watch_backlog(self) -> None:
+    async def _watch_redis(self) -> None:
+        stats = self._stats
         while True:
             backlog = await self._store.backlog()
-            stats = self._stats
             stats.backlog_bytes, stats.backlog_entries, stats.backlog_age_seconds = backlog
-            await asyncio.sleep(BACKLOG_S)
+            stats.redis_memory_bytes, stats.redis_memory_limit_bytes = await self._store.memory()
+            await asyncio.sleep(WATCH_S)
 
     def observe(self, stats: SequencerStats) -> None:
         """Bring what is measured up to date."""

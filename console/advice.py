@@ -1,0 +1,101 @@
+"""What is wrong with a deployment, in the order of how bad it is, and what to do about it. Pure.
+
+The names are for scripts and do not change. What flow control does under load (a full backlog that moves, a node
+that waits for a moment) is no fault and is not judged as one.
+"""
+
+from collections.abc import Iterator
+
+from console.facts import CRITICAL, NOTICE, WARNING, Concern, Node, Overview
+from contract.settings import Settings
+
+GAP_S: float = Settings.model_fields["gap_warning_s"].default
+"""A gap that is younger fills by itself as events come in any order."""
+BACKLOG_S = 5.0
+"""Age of the oldest unconsumed entry from which the sequencer does not keep up."""
+SILENT_S = 3.0
+"""A node beats once a second; the sequencer expels it after `node_silence_s`."""
+MEMORY_SHARE = 0.8
+ORDER = (CRITICAL, WARNING, NOTICE)
+
+
+def concerns(seen: Overview) -> list[Concern]:
+    """Everything that is wrong, the worst first."""
+    found = [*_sequencing(seen), *_missing_parts(seen), *_flow(seen), *_services(seen), *_redis(seen)]
+    return sorted(found, key=lambda concern: ORDER.index(concern.severity))
+
+
+def _sequencing(seen: Overview) -> Iterator[Concern]:
+    if seen.lease is None:
+        advice = "a standby takes over within seconds; without one start a sequencer: python -m sequencer"
+        yield Concern(CRITICAL, "no_sequencer", "nobody sequences: no event is released", advice)
+    gap = seen.gap
+    if gap is not None and gap.age_s >= GAP_S:
+        numbers = f"number {gap.first}" if gap.first == gap.last else f"numbers {gap.first} to {gap.last}"
+        text = f"{gap.waiting:,} events have been waiting for {numbers} for {gap.age_s:,.0f} s"
+        yield Concern(CRITICAL, "gap", text, "send what is missing, or give it up with: parade skip")
+
+
+def _missing_parts(seen: Overview) -> Iterator[Concern]:
+    if not seen.nodes:
+        yield Concern(CRITICAL, "no_node", "no fanout node: no client is served", "start one: python -m fanout")
+    if not seen.listeners:
+        yield Concern(CRITICAL, "no_listener", "no listener: events can't come in", "start one: python -m listener")
+
+
+def _flow(seen: Overview) -> Iterator[Concern]:
+    if seen.backlog.age_s >= BACKLOG_S:
+        text = f"{seen.backlog.bytes:,} bytes in the stream are not consumed, the oldest for {seen.backlog.age_s:.0f} s"
+        advice = "look at the sequencer's log and at the node that is furthest behind"
+        yield Concern(WARNING, "backlog", text, advice)
+    for node in seen.nodes:
+        yield from _node(node)
+
+
+def _node(node: Node) -> Iterator[Concern]:
+    if node.silent_s >= SILENT_S:
+        text = f"node {node.id} has been silent for {node.silent_s:.0f} s, with {node.connections:,} connections"
+        yield Concern(WARNING, "node_silent", text, "it is expelled soon; see whether it runs and reaches Redis")
+    elif node.is_stalled:
+        text = f"node {node.id} is {node.batches_behind:,} batches behind and writes nothing"
+        yield Concern(WARNING, "node_behind", text, "it holds up all others; see its log and its clients")
+    if node.slow_closed:
+        text = f"node {node.id} has just closed {node.slow_closed:,} clients that did not keep up"
+        yield Concern(WARNING, "slow_clients", text, "see `slow_client_closed` in its log for who they were")
+    elif node.is_waiting:
+        text = f"node {node.id} waits for {node.slow_clients:,} slow clients ({node.unsent_bytes:,} bytes unsent)"
+        yield Concern(NOTICE, "slow_clients", text, "those that accept nothing are closed after client_stall_s")
+
+
+def _services(seen: Overview) -> Iterator[Concern]:
+    gap_is_said = seen.gap is not None and seen.gap.age_s >= GAP_S
+    for sequencer in seen.sequencers:
+        if not (sequencer.is_leader and gap_is_said):
+            yield from _not_ready(sequencer.name, sequencer.not_ready)
+    for listener in seen.listeners:
+        yield from _not_ready(listener.name, listener.not_ready)
+    for node in seen.nodes:
+        yield from _not_ready(node.name, node.not_ready)
+    for lost in seen.lost:
+        text = f"{lost.name} stopped reporting {lost.silent_s:.0f} s ago and has not said that it ends"
+        advice = "it died or can't reach Redis: see its log; if it was replaced, this is forgotten after a minute"
+        yield Concern(WARNING, "service_lost", text, advice)
+
+
+def _not_ready(name: str, reasons: list[str]) -> Iterator[Concern]:
+    for reason in reasons:
+        yield Concern(WARNING, "not_ready", f"{name} is not ready: {reason}", "see its log")
+
+
+def _redis(seen: Overview) -> Iterator[Concern]:
+    memory = seen.memory
+    if memory is None or not memory.most_bytes:
+        return
+    share = memory.used_bytes / memory.most_bytes
+    if share >= MEMORY_SHARE:
+        text = f"Redis uses {share:.0%} of its memory ({memory.used_bytes:,} of {memory.most_bytes:,} bytes)"
+        advice = "raise maxmemory; once it is full, events stay in their sources' sockets"
+        yield Concern(WARNING, "memory", text, advice)
+    if memory.policy != "noeviction":
+        text = f"Redis may delete keys when its memory is full (maxmemory-policy {memory.policy})"
+        yield Concern(CRITICAL, "eviction", text, "run: redis-cli CONFIG SET maxmemory-policy noeviction")

@@ -1,0 +1,134 @@
+"""What Redis says about a deployment at one moment: read in one go, and made sense of. No judgement.
+
+Nothing is changed by reading. The commands go out together but are not one transaction, so that a look disturbs
+nobody: figures of one snapshot can be apart by as much as happened between two commands.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from contract.keys import Keys
+
+REJECTED_SHOWN = 10
+"""The newest refused lines that a snapshot has."""
+MEMORY_FIELDS = ("used_memory", "maxmemory", "maxmemory_policy")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a service said about itself last, and when (Redis time). `facts` are its stats and who it is."""
+
+    time_ms: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A fanout node's last heartbeat."""
+
+    written: int
+    time_ms: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A refused line; of a long one its beginning. Skipped numbers are `first-last`."""
+
+    id: str
+    time_ms: int
+    reason: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that the overview is made of."""
+
+    time_ms: int
+    state: dict[str, str] = field(default_factory=dict)
+    nodes: dict[str, Beat] = field(default_factory=dict)
+    services: dict[str, Report] = field(default_factory=dict)
+    lease: str | None = None
+    waiting: int = 0
+    lowest_waiting: int | None = None
+    events_entries: int = 0
+    oldest_entry_ms: int | None = None
+    rejected_entries: int = 0
+    rejected: tuple[Rejection, ...] = ()
+    memory: dict[str, str] = field(default_factory=dict)
+    """Empty when the Redis user may not ask for it."""
+
+    def number(self, name: str) -> int:
+        """A number of the state hash; 0 when it is not there."""
+        return int(self.state.get(name) or 0)
+
+
+def read(client: "redis.Redis", keys: Keys) -> Snapshot:
+    """Look at a deployment. redis.RedisError when the server does not answer or refuses."""
+    pipe = client.pipeline(transaction=False)
+    pipe.time()
+    pipe.hgetall(keys.state)
+    pipe.hgetall(keys.nodes)
+    pipe.hgetall(keys.services)
+    pipe.get(keys.lease)
+    pipe.zcard(keys.waiting)
+    pipe.zrange(keys.waiting, 0, 0, withscores=True)
+    pipe.xlen(keys.events)
+    pipe.xrange(keys.events, count=1)
+    pipe.xlen(keys.rejected)
+    pipe.xrevrange(keys.rejected, count=REJECTED_SHOWN)
+    pipe.info("memory")
+    *answers, memory = pipe.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    (seconds, microseconds), state, nodes, services, lease, waiting, lowest, entries, oldest, refused, newest = answers
+    return Snapshot(
+        time_ms=int(seconds) * 1000 + int(microseconds) // 1000,
+        state=_texts(state),
+        nodes={name: _beat(text) for name, text in _texts(nodes).items()},
+        services={name: _report(text) for name, text in _texts(services).items()},
+        lease=text_of(lease) if lease else None,
+        waiting=waiting,
+        lowest_waiting=int(lowest[0][1]) if lowest else None,
+        events_entries=entries,
+        oldest_entry_ms=_milliseconds(oldest[0][0]) if oldest else None,
+        rejected_entries=refused,
+        rejected=tuple(rejection(entry_id, fields) for entry_id, fields in newest),
+        # A restricted Redis user may not be allowed to ask; everything else is shown all the same.
+        memory={} if isinstance(memory, Exception) else {name: str(memory.get(name, "")) for name in MEMORY_FIELDS},
+    )
+
+
+def rejection(entry_id: Any, fields: dict[Any, Any]) -> Rejection:
+    """An entry of the `rejected` stream."""
+    values = _texts(fields)
+    line = values.get("line", "").rstrip("\r\n")
+    return Rejection(text_of(entry_id), _milliseconds(entry_id), values.get("reason", ""), line)
+
+
+def text_of(value: Any) -> str:
+    """Redis's bytes as text; bytes that are none are shown as escapes."""
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _texts(pairs: dict[Any, Any]) -> dict[str, str]:
+    return {text_of(name): text_of(value) for name, value in pairs.items()}
+
+
+def _beat(text: str) -> Beat:
+    written, time_ms, connections, *_ = text.split()
+    return Beat(int(written), int(time_ms), int(connections))
+
+
+def _report(text: str) -> Report:
+    time_ms, _, facts = text.partition(" ")
+    return Report(int(time_ms), json.loads(facts))
+
+
+def _milliseconds(entry_id: Any) -> int:
+    return int(text_of(entry_id).partition("-")[0])

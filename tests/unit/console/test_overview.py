@@ -1,0 +1,252 @@
+"""What an overview says of snapshots that are made up here, field by field."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from console.overview import Overview, Snapshot, overview
+from console.snapshot import Beat, Rejection, Report
+from contract.stats import SECONDS, as_json
+from fanout.stats import FanoutStats
+from listener.stats import ListenerStats
+from sequencer.stats import SequencerStats
+
+START_MS = 1_700_000_000_000
+LISTENER, SEQUENCER, STANDBY, FANOUT = "listener/a-1", "sequencer/a-2", "sequencer/b-3", "fanout/a-4"
+TOKEN, STANDBY_TOKEN, NODE = "a-77-f0", "b-78-e1", "a-0000beef"
+
+
+def report(stats: Any, at_ms: int, **about: object) -> Report:
+    """A report as a service makes it, through JSON."""
+    return Report(at_ms, json.loads(json.dumps({**about, "not_ready": [], **as_json(stats)})))
+
+
+def snapshot(at_ms: int = START_MS, **figures: Any) -> Snapshot:
+    """A deployment at rest in which nothing is wrong."""
+    leader = report(SequencerStats(lease_held=1, next=11), at_ms - 200, token=TOKEN, role="leader")
+    standby = report(SequencerStats(), at_ms - 300, token=STANDBY_TOKEN, role="standby")
+    services = {
+        LISTENER: report(ListenerStats(sources=2), at_ms - 100),
+        SEQUENCER: leader,
+        STANDBY: standby,
+        FANOUT: report(FanoutStats(users=4), at_ms - 400, node=NODE),
+    }
+    whole = Snapshot(
+        time_ms=at_ms,
+        state={"next": "11", "batch": "40", "epoch": "9f31c2", "received": "10", "released": "10"},
+        nodes={NODE: Beat(40, at_ms - 500, 5)},
+        services=services,
+        lease=TOKEN,
+        memory={"used_memory": "1000", "maxmemory": "0", "maxmemory_policy": "noeviction"},
+    )
+    return replace(whole, **figures)
+
+
+def with_service(shot: Snapshot, name: str, new: Report) -> Snapshot:
+    return replace(shot, services=shot.services | {name: new})
+
+
+def names(seen: Overview) -> list[str]:
+    return [concern.name for concern in seen.warnings]
+
+
+def test_a_deployment_at_rest_is_well() -> None:
+    seen = overview(snapshot())
+    assert seen.is_well
+    assert names(seen) == []
+    assert (seen.next, seen.batch, seen.epoch) == (11, 40, "9f31c2")
+    assert (seen.totals.received, seen.totals.released, seen.totals.late) == (10, 10, 0)
+    assert [(each.name, each.is_leader) for each in seen.sequencers] == [(SEQUENCER, True), (STANDBY, False)]
+    assert (seen.sources, seen.connections, seen.nodes[0].users) == (2, 5, 4)
+    assert (seen.gap, seen.rates, seen.latency_p50_ms) == (None, None, None)
+
+
+def test_rates_come_from_the_time_between_reports() -> None:
+    before, now = snapshot(), snapshot(START_MS + 1200)
+    now = replace(now, state=now.state | {"received": "1210", "released": "610"})
+    now = with_service(
+        now, LISTENER, report(ListenerStats(received_lines=2000, received_bytes=40_000), START_MS - 100 + 2000)
+    )
+    now = with_service(
+        now, FANOUT, report(FanoutStats(notifications=500, sent_bytes=9000), START_MS - 400 + 1000, node=NODE)
+    )
+    rates = overview(now, before).rates
+    assert rates is not None
+    assert (rates.received, rates.released) == (1000.0, 500.0)
+    assert (rates.lines_in, rates.bytes_in) == (1000.0, 20_000.0)
+    assert (rates.notifications, rates.bytes_out) == (500.0, 9000.0)
+    assert overview(now, before).nodes[0].notifications_per_s == 500.0
+
+
+def test_counters_that_went_back_count_from_zero() -> None:
+    before, now = snapshot(), snapshot(START_MS + 1000)
+    now = replace(now, state=now.state | {"received": "4", "released": "3"})
+    rates = overview(now, before).rates
+    assert rates is not None
+    assert (rates.received, rates.released) == (4.0, 3.0)
+
+
+def test_a_service_that_was_not_there_before_has_no_rate_yet() -> None:
+    before, now = snapshot(), snapshot(START_MS + 1000)
+    before = replace(before, services={})
+    now = with_service(now, LISTENER, report(ListenerStats(received_lines=10**9), now.time_ms))
+    seen = overview(now, before)
+    assert seen.rates is not None
+    assert seen.rates.lines_in == 0.0
+    assert seen.listeners[0].lines_per_s is None
+
+
+def test_latency_is_that_of_the_batches_between() -> None:
+    old, new = FanoutStats(), FanoutStats()
+    old.latency_seconds.counts[-1] = 1000  # long ago it was slow
+    new.latency_seconds.counts[-1] = 1000
+    new.latency_seconds.counts[SECONDS.index(0.005)] = 98
+    new.latency_seconds.counts[SECONDS.index(0.1)] = 2
+    before = with_service(snapshot(), FANOUT, report(old, START_MS, node=NODE))
+    now = with_service(snapshot(START_MS + 1000), FANOUT, report(new, START_MS + 1000, node=NODE))
+    seen = overview(now, before)
+    assert seen.latency_p50_ms is not None
+    assert seen.latency_p99_ms is not None
+    assert 2.5 < seen.latency_p50_ms <= 5
+    assert 50 < seen.latency_p99_ms <= 100
+    assert overview(before, before).latency_p50_ms is None
+
+
+def test_latencies_of_all_nodes_count() -> None:
+    other = "fanout/z-9"
+    fast, slow = FanoutStats(), FanoutStats()
+    fast.latency_seconds.observe(0.001)
+    slow.latency_seconds.observe(20.0)
+    before = with_service(snapshot(), other, report(FanoutStats(), START_MS, node="z"))
+    now = with_service(snapshot(START_MS + 1000), other, report(slow, START_MS + 1000, node="z"))
+    now = with_service(now, FANOUT, report(fast, START_MS + 1000, node=NODE))
+    seen = overview(now, before)
+    assert seen.latency_p50_ms is not None
+    assert seen.latency_p99_ms is not None
+    assert seen.latency_p50_ms <= 1
+    assert seen.latency_p99_ms > 10_000
+
+
+def with_gap(shot: Snapshot, age_s: float) -> Snapshot:
+    stats = SequencerStats(lease_held=1, next=11, waiting=7, gap_age_seconds=age_s)
+    leader = report(stats, shot.time_ms - 500, token=TOKEN, role="leader")
+    return replace(with_service(shot, SEQUENCER, leader), waiting=7, lowest_waiting=14)
+
+
+def test_a_young_gap_is_shown_and_no_fault() -> None:
+    seen = overview(with_gap(snapshot(), 1.0))
+    assert seen.is_well
+    assert seen.gap is not None
+    assert (seen.gap.first, seen.gap.last, seen.gap.waiting, seen.gap.age_s) == (11, 13, 7, 1.5)
+
+
+def test_an_old_gap_is_critical_and_said_once() -> None:
+    now = with_gap(snapshot(), 60.0)
+    now.services[SEQUENCER].facts["not_ready"] = ["7 events have been waiting for number 11 for 60 s"]
+    seen = overview(now)
+    assert names(seen) == ["gap"]
+    assert not seen.is_well
+    assert seen.warnings[0].severity == "critical"
+    assert "7 events have been waiting for numbers 11 to 13" in seen.warnings[0].text
+    assert "parade skip" in seen.warnings[0].advice
+
+
+def test_a_gap_that_no_leader_reports_is_as_old_as_it_was_seen() -> None:
+    before = replace(snapshot(), lease=None, waiting=1, lowest_waiting=12)
+    now = replace(snapshot(START_MS + 6000), lease=None, waiting=1, lowest_waiting=12)
+    seen = overview(now, before)
+    assert seen.gap is not None
+    assert seen.gap.age_s == 6.0
+    assert names(seen) == ["no_sequencer", "gap"]
+
+
+def test_what_waits_at_the_next_number_is_no_gap() -> None:
+    assert overview(replace(snapshot(), waiting=3, lowest_waiting=11)).gap is None
+
+
+def test_nobody_sequences() -> None:
+    seen = overview(replace(snapshot(), lease=None))
+    assert names(seen) == ["no_sequencer"]
+    assert not any(each.is_leader for each in seen.sequencers)
+
+
+def test_an_empty_redis() -> None:
+    seen = overview(Snapshot(START_MS))
+    assert sorted(names(seen)) == ["no_listener", "no_node", "no_sequencer"]
+    assert seen.next == 0
+    assert seen.memory is None
+
+
+@pytest.mark.parametrize(("silent_ms", "expected"), [(2900, []), (3100, ["node_silent"])])
+def test_a_silent_node(silent_ms: int, expected: list[str]) -> None:
+    assert names(overview(replace(snapshot(), nodes={NODE: Beat(40, START_MS - silent_ms, 5)}))) == expected
+
+
+def test_a_node_that_owes_batches_and_writes_none() -> None:
+    before, now = snapshot(), snapshot(START_MS + 1500)
+    now = replace(now, state=now.state | {"batch": "43"})
+    stalled = overview(now, before)
+    assert names(stalled) == ["node_behind"]
+    assert stalled.nodes[0].batches_behind == 3
+    moving = replace(now, nodes={NODE: Beat(41, now.time_ms, 5)})
+    assert overview(moving, before).is_well
+    assert overview(now).is_well, "one snapshot can't tell whether it moves"
+
+
+def test_a_service_that_died_is_lost_for_a_while() -> None:
+    dead = report(FanoutStats(), START_MS - 12_000, node="gone")
+    seen = overview(with_service(snapshot(), "fanout/dead-1", dead))
+    assert names(seen) == ["service_lost"]
+    assert "fanout/dead-1 stopped reporting 12 s ago" in seen.warnings[0].text
+    listener = with_service(snapshot(), LISTENER, report(ListenerStats(), START_MS - 5100))
+    assert names(overview(listener)) == ["no_listener", "service_lost"]
+
+
+def test_a_service_that_is_not_ready_says_why() -> None:
+    now = snapshot()
+    now.services[LISTENER].facts["not_ready"] = ["the stream is full"]
+    assert [concern.text for concern in overview(now).warnings] == [f"{LISTENER} is not ready: the stream is full"]
+
+
+def test_slow_clients() -> None:
+    waits = with_service(snapshot(), FANOUT, report(FanoutStats(waiting=1, slow_clients=3), START_MS, node=NODE))
+    assert names(overview(waits)) == ["slow_clients"]
+    assert overview(waits).is_well, "to wait for them for a moment is flow control"
+    peers = Counter({"slow_client_closed: accepts nothing": 2, "client_left: closed by the client": 9})
+    closed = report(FanoutStats(peers=peers), START_MS + 1000, node=NODE)
+    seen = overview(with_service(snapshot(START_MS + 1000), FANOUT, closed), snapshot())
+    assert seen.nodes[0].slow_closed == 2
+    assert not seen.is_well
+
+
+def test_a_backlog_that_does_not_move() -> None:
+    assert overview(replace(snapshot(), events_entries=60, oldest_entry_ms=START_MS - 400)).is_well
+    seen = overview(replace(snapshot(), events_entries=60, oldest_entry_ms=START_MS - 9000))
+    assert names(seen) == ["backlog"]
+    assert seen.backlog.age_s == 9.0
+
+
+@pytest.mark.parametrize(
+    ("used", "most", "policy", "expected"),
+    [
+        ("79", "100", "noeviction", []),
+        ("80", "100", "noeviction", ["memory"]),
+        ("1", "100", "allkeys-lru", ["eviction"]),
+        ("80", "0", "allkeys-lru", []),
+    ],
+)
+def test_redis_memory(used: str, most: str, policy: str, expected: list[str]) -> None:
+    memory = {"used_memory": used, "maxmemory": most, "maxmemory_policy": policy}
+    assert names(overview(replace(snapshot(), memory=memory))) == expected
+
+
+def test_as_json_is_json() -> None:
+    now = replace(snapshot(START_MS + 1000), rejected=(Rejection("1-0", 1, "not an event", "hm"),))
+    found = json.loads(json.dumps(overview(now, snapshot()).as_json()))
+    assert found["is_well"] is True
+    assert found["rates"]["released"] == 0.0
+    assert found["rejected"] == [{"id": "1-0", "time_ms": 1, "reason": "not an event", "line": "hm"}]
+    assert found["nodes"][0]["id"] == NODE

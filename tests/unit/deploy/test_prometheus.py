@@ -1,0 +1,69 @@
+"""deploy/prometheus: valid, true to what is exported, and each alert raised by its fault and by nothing else."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.deploy.queries import MADE_BY_PROMETHEUS, PROMETHEUS, alert_rules, dashboard_queries, metrics_in
+from tests.unit.exported import SERVICES, series
+
+
+def promtool(*arguments: object) -> None:
+    """Run it to its end; AssertionError with what it says when it finds something."""
+    if shutil.which("promtool") is None:
+        if os.environ.get("CI"):
+            pytest.fail("promtool is not installed, and CI tests with it")
+        pytest.skip("promtool is not installed")
+    done = subprocess.run(
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_configuration() -> None:
+    promtool("check", "config", PROMETHEUS / "prometheus.yml")
+    jobs = re.findall(r"job_name: (\w+)\n.*\n +- names: \[(\w+)\]", (PROMETHEUS / "prometheus.yml").read_text())
+    assert jobs == [(service, service) for service in SERVICES]
+
+
+def test_the_rules() -> None:
+    promtool("check", "rules", "--lint=all", "--lint-fatal", PROMETHEUS / "alerts.yml")
+
+
+def test_each_fault_raises_its_alert() -> None:
+    promtool("test", "rules", PROMETHEUS / "alerts_test.yml")
+
+
+@pytest.mark.parametrize("alert", alert_rules())
+def test_each_alert_is_tested_both_ways(alert: str) -> None:
+    cases = re.findall(rf"alertname: {alert}\n +exp_alerts:(.*)\n", (PROMETHEUS / "alerts_test.yml").read_text())
+    assert {case.strip() for case in cases} == {"", "[]"}
+
+
+def test_each_rule_was_found() -> None:
+    assert len(alert_rules()) == (PROMETHEUS / "alerts.yml").read_text().count("alert:") > 10
+
+
+@pytest.mark.parametrize("alert", alert_rules())
+def test_each_alert_asks_for_metrics_that_exist(alert: str) -> None:
+    assert metrics_in(alert_rules()[alert])
+    assert metrics_in(alert_rules()[alert]) <= series() | MADE_BY_PROMETHEUS
+
+
+def test_the_queries_of_the_dashboard_are_valid(tmp_path: Path) -> None:
+    rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(dashboard_queries())]
+    path = tmp_path / "rules.yml"
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
+    promtool("check", "rules", path)
+
+
+def test_metrics_are_found_in_a_query() -> None:
+    query = (
+        'sum by (le, job) (rate(a_bucket{job="b", x=~"c|d"}[1m])) / on (e) f > 0 or absent(g{h="i"} == 1) or vector(0)'
+    )
+    assert metrics_in(query) == {"a_bucket", "f", "g"}
