@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from contract import redis_url
@@ -40,6 +42,8 @@ def _client(where: RedisUrl, timeout_s: float) -> "redis.Redis":
         "protocol": 2,
         "socket_connect_timeout": timeout_s,
         "socket_timeout": timeout_s,
+        # The library would try ten times, so that a server that hangs would be noticed after a minute.
+        "retry": Retry(NoBackoff(), 0),
     }
     if where.tls:
         options |= {"ssl": True, "ssl_ca_certs": where.ca_file}

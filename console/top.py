@@ -35,6 +35,8 @@ from contract.errors import ParadeError
 from contract.settings import Settings
 
 EVERY_S = 0.5
+ANSWER_S = 1.5
+"""How long Redis may take before the screen says so; keys wait meanwhile."""
 COMPARED = 4
 """Looks between the two that a rate comes from: 2 s, so that each service has reported in between."""
 HISTORY = 120
@@ -79,6 +81,7 @@ def run(settings: Settings, seconds: float | None) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ParadeError("`parade top` needs a terminal; for a script or a pipe there is `parade status --json`")
     console = Console(highlight=False)
+    settings = settings.model_copy(update={"redis_timeout_s": ANSWER_S})
     try:
         with redis_calls.connected(settings) as client:
             read(client, settings.keys)  # no Redis at all is an error, and not a screen
