@@ -33,8 +33,10 @@ from simulator.workload import Workload
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     add_completion=False,
-    help="Parade: ordered event fan-out for follow graphs, on Redis. Start with `parade demo`.",
+    help="Parade: ordered event fan-out for follow graphs, on Redis. Start with `parade demo`, then try `parade up` "
+    "and, in other terminals, `parade top` and `parade simulate --rate 20000`.",
 )
 notes = Console(stderr=True)
 

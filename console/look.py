@@ -19,7 +19,8 @@ def status_command(redis_url: RedisUrl = None, namespace: Namespace = None, as_j
     """One screen of truth: where the stream stands, who does the work, and what is wrong.
 
     Exit status 0 when all is well and 1 when something is wrong, so that it serves as a check. Each warning says
-    what to do. Rates and latencies are those of about a second. Everything comes from Redis.
+    what to do. Rates and latencies are those of about a second. Everything comes from Redis, so it works from any
+    machine that reaches it, with --redis-url.
     """
     sys.exit(status.run(deployment(redis_url=redis_url, namespace=namespace), as_json=as_json))
 
@@ -36,7 +37,7 @@ def top_command(
         Path | None, typer.Option(dir_okay=False, help="draw the last screen into this file, without a terminal")
     ] = None,
 ) -> None:
-    """The same live, twice a second, with the last minute of each rate; `q` quits."""
+    """The status live, twice a second, with the last minute of each rate; `q` quits."""
     settings = deployment(redis_url=redis_url, namespace=namespace)
     if svg is not None:
         top.draw(settings, svg, seconds or top.SVG_S)
@@ -46,8 +47,8 @@ def top_command(
 
 @app.command("tap", rich_help_panel=PANEL)
 def tap_command(
-    users: Annotated[list[str] | None, typer.Argument(metavar="[USER]...", help="user ids")] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="whatever is published, for whom ever")] = False,
+    users: Annotated[list[str] | None, typer.Argument(metavar="USER", help="user ids, for example 50 51")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="all that is published, for whomever")] = False,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
     as_json: Json = False,
@@ -55,7 +56,9 @@ def tap_command(
     """Follow what is published for users, in order, until Ctrl-C.
 
     Broadcasts are shown once, as for everyone. Nothing is published for users who are not connected. The tap only
-    listens: when it can't keep up, Redis cuts it off and nobody else notices. With --json one object a line.
+    listens: when it can't keep up, Redis cuts it off and nobody else notices.
+
+    With --json one object a line: `parade tap --all --json | jq -r 'select(.kind == "P").line'`.
     """
     settings = deployment(redis_url=redis_url, namespace=namespace)
     if tap.run(settings, users or [], everyone=everyone, as_json=as_json):
@@ -73,7 +76,10 @@ def rejected_command(
     namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
-    """List what was refused or skipped, and why; the oldest first. With --json one object a line."""
+    """List what was refused or skipped, and why; the oldest first.
+
+    With --json one object a line: `parade rejected --count 0 --json | jq -r .reason | sort | uniq -c`.
+    """
     settings = deployment(redis_url=redis_url, namespace=namespace)
     if export is not None:
         print(f"entries written to {export}: {rejected.export(settings, export):,}")  # noqa: T201
@@ -107,7 +113,8 @@ def skip_command(
 ) -> None:
     """Give up sequence numbers that will never come, so that what waits behind them goes on.
 
-    Returns when the sequencer has done it. If one of them comes after all, it is dropped and counted as late. What
-    was given up is recorded: see `parade rejected`.
+    Without --to these are the numbers up to the lowest one that waits: `parade status` says which. Returns when the
+    sequencer has done it. If one of them comes after all, it is dropped and counted as late. What was given up is
+    recorded: see `parade rejected`.
     """
     skip.run(deployment(redis_url=redis_url, namespace=namespace), to, as_json=as_json)

@@ -12,20 +12,23 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as of a program that the signal ended."""
 
 
-def setting(name: str, *flags: str) -> Any:
+def setting(name: str, *flags: str, show_default: str | None = None) -> Any:
     """An option for a field of Settings: help, default and environment name come from there."""
     field = Settings.model_fields[name]
     return typer.Option(
         *flags,
         help=f"{field.description} \\[env: {environment_name(name)}]",
-        show_default=str(field.default),
+        show_default=show_default or str(field.default),
     )
 
 
 Host = Annotated[str | None, setting("host")]
 EventPort = Annotated[int | None, setting("event_port")]
 ClientPort = Annotated[int | None, setting("client_port")]
-RedisUrl = Annotated[str | None, setting("redis_url")]
+RedisUrl = Annotated[
+    str | None,
+    setting("redis_url", show_default=f"that of `parade up` here, or {Settings.model_fields['redis_url'].default}"),
+]
 Namespace = Annotated[str | None, setting("namespace")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for a script")]
 

@@ -226,9 +226,9 @@ def test_skip_when_nobody_sequences(server_url: str, namespace: str) -> None:
         assert not client.keys(f"{{{namespace}}}*"), "nothing is asked of nobody"
 
 
-def test_skip_gives_up_waiting_for_a_sequencer_that_hangs(server_url: str, namespace: str, tmp_path: Path) -> None:
-    options = ["--redis-url", server_url, "--namespace", namespace]
-    with running(server_url, namespace, tmp_path / "log", lease_s=60) as deployment:
+def test_skip_gives_up_waiting_for_a_sequencer_that_hangs(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    options = ["--redis-url", valkey_url, "--namespace", namespace]
+    with running(valkey_url, namespace, tmp_path / "log", lease_s=60) as deployment:
         (sequencer,) = deployment.of("sequencer")
         sequencer.send_signal(signal.SIGSTOP)
         try:

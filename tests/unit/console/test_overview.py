@@ -211,6 +211,16 @@ def test_a_service_that_is_not_ready_says_why() -> None:
     assert [concern.text for concern in overview(now).warnings] == [f"{LISTENER} is not ready: the stream is full"]
 
 
+def test_services_of_another_version_that_say_less() -> None:
+    names_of = (LISTENER, SEQUENCER, FANOUT)
+    before, now = snapshot(), snapshot(START_MS + 1000)
+    now = replace(now, services={name: Report(now.time_ms, {}) for name in names_of}, waiting=1, lowest_waiting=20)
+    seen = overview(now, before)
+    assert (len(seen.listeners), len(seen.sequencers), seen.nodes[0].users) == (1, 1, 0)
+    assert seen.latency_p50_ms is None
+    assert seen.is_well
+
+
 def test_slow_clients() -> None:
     waits = with_service(snapshot(), FANOUT, report(FanoutStats(waiting=1, slow_clients=3), START_MS, node=NODE))
     assert names(overview(waits)) == ["slow_clients"]
