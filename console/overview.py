@@ -47,7 +47,7 @@ def overview(now: Snapshot, before: Snapshot | None = None) -> Overview:
         rates=look.rates(),
         latency_p50_ms=p50,
         latency_p99_ms=p99,
-        backlog=Backlog(now.number("backlog"), now.events_entries, look.age_s(now.oldest_entry_ms)),
+        backlog=look.backlog(),
         waiting=now.waiting,
         gap=look.gap(),
         lease=now.lease,
@@ -178,7 +178,13 @@ class _Look:
     def _earlier(self, name: str) -> Report | None:
         return self._before.services.get(name) if self._before else None
 
-    # What is missing
+    # What waits
+
+    def backlog(self) -> Backlog:
+        now, before = self._now, self._before
+        stays = before is not None and self._seconds >= 1 and before.state.get("cursor") == now.state.get("cursor")
+        is_stuck = stays and now.events_entries > 0
+        return Backlog(now.number("backlog"), now.events_entries, self.age_s(now.oldest_entry_ms), is_stuck)
 
     def gap(self) -> Gap | None:
         lowest, next_number = self._now.lowest_waiting, self._now.number("next")

@@ -45,11 +45,13 @@ def _flow(seen: Overview) -> list[tuple[str, str]]:
     if rates is None:
         return []
     p50, p99 = seen.latency_p50_ms, seen.latency_p99_ms
-    latency = f"p50 {p50:,.1f} ms, p99 {p99:,.1f} ms" if p50 is not None and p99 is not None else "nothing was sent"
+    latency = "nothing was sent"
+    if p50 is not None and p99 is not None:
+        latency = f"p50 {p50:,.1f} ms, p99 {p99:,.1f} ms, from arrival in Redis to the client's socket"
     return [
         ("events", f"{rates.received:,.0f}/s in, {rates.released:,.0f}/s released"),
         ("notifications", f"{rates.notifications:,.0f}/s, {size(rates.bytes_out)}/s"),
-        ("latency", f"{latency}, from arrival in Redis to the client's socket"),
+        ("latency", latency),
     ]
 
 

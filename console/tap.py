@@ -21,6 +21,7 @@ from contract.settings import Settings
 
 POLL_S = 1.0
 EVERYONE = "*"
+CUT_OFF = "Redis ended the tap: it could not keep up (name fewer users, or write to a file), or Redis went away"
 KINDS = {"F": "follow", "U": "unfollow", "B": "broadcast", "P": "private message", "S": "status update"}
 STYLES = {"F": "green", "B": "magenta", "P": "yellow", "S": "cyan"}
 
@@ -49,7 +50,10 @@ def run(settings: Settings, users: list[str], *, everyone: bool, as_json: bool) 
             _say_who_is_away(client, settings.keys, users)
             with client.pubsub() as channels:  # type: ignore[no-untyped-call]
                 _subscribe(channels, settings.keys, users)
-                _follow(channels, settings.keys, console, as_json=as_json)
+                try:
+                    _follow(channels, settings.keys, console, as_json=as_json)
+                except redis.ConnectionError as problem:
+                    raise ParadeError(f"{CUT_OFF} ({problem})") from None
     except KeyboardInterrupt:
         return True
     return False

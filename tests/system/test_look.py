@@ -148,18 +148,18 @@ def test_status_when_leader_and_nodes_die(server_url: str, namespace: str, tmp_p
         assert len(seen["nodes"]) == 1
 
 
-def test_a_dead_node_is_silent_before_it_is_expelled(server_url: str, namespace: str, tmp_path: Path) -> None:
-    options = ["--redis-url", server_url, "--namespace", namespace]
+def test_a_dead_node_is_silent_before_it_is_expelled(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    options = ["--redis-url", valkey_url, "--namespace", namespace]
     # It would be expelled after 5 s; here it is not, so that a slow machine does not miss it.
-    with running(server_url, namespace, tmp_path / "log", node_silence_s=60) as deployment:
+    with running(valkey_url, namespace, tmp_path / "log", node_silence_s=60) as deployment:
         deployment.of("fanout")[0].send_signal(signal.SIGKILL)
         wait_until(lambda: "node_silent" in status(*options)[1], "the node is silent")
         assert status(*options)[0] == 1
 
 
-def test_a_service_that_stops_in_order_is_not_missed(server_url: str, namespace: str, tmp_path: Path) -> None:
-    options = ["--redis-url", server_url, "--namespace", namespace]
-    with running(server_url, namespace, tmp_path / "log") as deployment:
+def test_a_service_that_stops_in_order_is_not_missed(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    options = ["--redis-url", valkey_url, "--namespace", namespace]
+    with running(valkey_url, namespace, tmp_path / "log") as deployment:
         for service in ("sequencer", "fanout", "listener"):
             deployment.start(service)
         wait_until(lambda: deployment.redis.hlen(deployment.keys.services) == 7, "all report")
@@ -323,6 +323,21 @@ def test_tap_of_all(up: Up, store: Any) -> None:
         ["2", "for", "50", "private", "message", "of", "60", "2|P|60|50"],
         ["3", "for", "51", "private", "message", "of", "7", "3|P|7|51"],
     ]
+
+
+def test_a_tap_that_is_cut_off_says_so(up: Up, store: Any) -> None:
+    with (
+        client_of(up, store, "50") as client,
+        subprocess.Popen([PARADE, "tap", "--all"], stderr=subprocess.PIPE, text=True, env=clean_environment()) as tap,
+    ):
+        wait_until(lambda: store.pubsub_numpat() == 1, "the tap listens")
+        (mine,) = (each["id"] for each in store.client_list() if each["psub"] == "1")
+        store.client_kill_filter(_id=mine)
+        assert tap.wait(10) == 1
+        assert tap.stderr is not None
+        assert re.fullmatch(r"parade: Redis ended the tap: it could not keep up .*\n", tap.stderr.read())
+        send(up, "1|B")
+        assert received(client, 4) == b"1|B\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("50", "--all"), ("050",)])

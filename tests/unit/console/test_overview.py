@@ -232,11 +232,17 @@ def test_slow_clients() -> None:
     assert not seen.is_well
 
 
-def test_a_backlog_that_does_not_move() -> None:
-    assert overview(replace(snapshot(), events_entries=60, oldest_entry_ms=START_MS - 400)).is_well
-    seen = overview(replace(snapshot(), events_entries=60, oldest_entry_ms=START_MS - 9000))
-    assert names(seen) == ["backlog"]
-    assert seen.backlog.age_s == 9.0
+def test_a_backlog_that_moves_and_one_that_does_not() -> None:
+    young = replace(snapshot(), events_entries=60, oldest_entry_ms=START_MS - 400)
+    assert names(overview(young)) == []
+    now = replace(snapshot(START_MS + 1000), events_entries=60, oldest_entry_ms=START_MS - 8000)
+    seen = overview(now, snapshot())
+    assert (names(seen), seen.backlog.age_s, seen.backlog.is_stuck) == (["backlog"], 9.0, True)
+    assert not seen.is_well
+    moving = replace(now, state=now.state | {"cursor": "1700000000000-7"})
+    assert names(overview(moving, snapshot())) == ["backlog"]
+    assert overview(moving, snapshot()).is_well, "that is flow control"
+    assert overview(now).is_well, "one snapshot can't tell whether it moves"
 
 
 @pytest.mark.parametrize(
