@@ -1,11 +1,15 @@
 """The `parade` command.
 
-app.py        the commands and their options
+app.py        the commands that run something, and the whole command line
+look.py       the commands that look into a deployment: their options
+options.py    options that several commands share, and which deployment a command means
 up.py         the whole system on this machine, as real processes
 children.py   starting, watching and stopping them
 embedded.py   the embedded Valkey server, as a process of its own
 running.py    where the other commands find a system that `up` runs
 redis_calls.py  what the commands ask of Redis
+status.py, top.py, tap.py, rejected.py, graph.py, skip.py   the work of those commands
+render.py     an overview as text for a terminal
 snapshot.py   what Redis says about a deployment at one moment
 facts.py      what an overview consists of
 overview.py   the overview itself: two snapshots in, everything that is to be shown out

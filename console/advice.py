@@ -12,7 +12,7 @@ from contract.settings import Settings
 GAP_S: float = Settings.model_fields["gap_warning_s"].default
 """A gap that is younger fills by itself as events come in any order."""
 BACKLOG_S = 5.0
-"""Age of the oldest unconsumed entry from which the sequencer does not keep up."""
+"""Age of the oldest unconsumed entry that is worth a word; whether it is a fault depends on whether it moves."""
 SILENT_S = 3.0
 """A node beats once a second; the sequencer expels it after `node_silence_s`."""
 MEMORY_SHARE = 0.8
@@ -44,10 +44,14 @@ def _missing_parts(seen: Overview) -> Iterator[Concern]:
 
 
 def _flow(seen: Overview) -> Iterator[Concern]:
-    if seen.backlog.age_s >= BACKLOG_S:
-        text = f"{seen.backlog.bytes:,} bytes in the stream are not consumed, the oldest for {seen.backlog.age_s:.0f} s"
-        advice = "look at the sequencer's log and at the node that is furthest behind"
-        yield Concern(WARNING, "backlog", text, advice)
+    backlog = seen.backlog
+    if backlog.age_s >= BACKLOG_S:
+        text = f"{backlog.bytes:,} bytes in the stream are not consumed, the oldest for {backlog.age_s:.0f} s"
+        if backlog.is_stuck:
+            advice = "nothing of it moves: see the sequencer's log and the node that is furthest behind"
+            yield Concern(WARNING, "backlog", text, advice)
+        else:
+            yield Concern(NOTICE, "backlog", text, "it moves: sources send as fast as the whole can work")
     for node in seen.nodes:
         yield from _node(node)
 

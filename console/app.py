@@ -5,16 +5,27 @@ import socket
 import sys
 import urllib.request
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from console import redis_calls, running, up
+from console import look, redis_calls, up
+from console.options import (
+    INTERRUPTED,
+    ClientPort,
+    EventPort,
+    Host,
+    Json,
+    Namespace,
+    RedisUrl,
+    deployment,
+    settings_of,
+)
 from contract.errors import ParadeError, RedisUnavailableError
 from contract.redis_url import place
 from contract.service import raise_file_limit
-from contract.settings import Settings, environment_name, load
+from contract.settings import Settings, environment_name
 from simulator.report import Report
 from simulator.run import Plan, Simulation
 from simulator.workload import Workload
@@ -22,27 +33,14 @@ from simulator.workload import Workload
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     add_completion=False,
-    help="Parade: ordered event fan-out for follow graphs, on Redis. Start with `parade demo`.",
+    help="Parade: ordered event fan-out for follow graphs, on Redis. Start with `parade demo`, then try `parade up` "
+    "and, in other terminals, `parade top` and `parade simulate --rate 20000`.",
 )
 notes = Console(stderr=True)
 
 
-def _setting(name: str, *flags: str) -> Any:
-    """An option for a field of Settings: help, default and environment name come from there."""
-    field = Settings.model_fields[name]
-    return typer.Option(
-        *flags,
-        help=f"{field.description} \\[env: {environment_name(name)}]",
-        show_default=str(field.default),
-    )
-
-
-Host = Annotated[str | None, _setting("host")]
-EventPort = Annotated[int | None, _setting("event_port")]
-ClientPort = Annotated[int | None, _setting("client_port")]
-RedisUrl = Annotated[str | None, _setting("redis_url")]
-Namespace = Annotated[str | None, _setting("namespace")]
 Events = Annotated[int, typer.Option(envvar="totalEvents", min=1, help="events to send")]
 Users = Annotated[
     int | None,
@@ -50,7 +48,8 @@ Users = Annotated[
 ]
 Seed = Annotated[int, typer.Option(envvar="randomSeed", help="the same seed gives the same events")]
 DEFAULT_CLIENTS = 100
-INTERRUPTED = 130
+TIMEOUT_MS, LEFT_OUT_TIMEOUT_MS = 20_000, 300_000
+"""How long a simulation waits for the next byte; a person needs longer to look and to skip."""
 FRESH_USERS = 1000
 """Each simulation has users of its own, who follow nobody yet: ids begin at 1 in a new deployment, and so many
 times the first sequence number later."""
@@ -81,7 +80,7 @@ def up_command(
 
     Prints a line that begins with `ready` once event sources and clients are served.
     """
-    settings = _load(
+    settings = settings_of(
         host=host, event_port=event_port, client_port=client_port, redis_url=redis_url, namespace=namespace
     )
     given = "redis_url" in settings.model_fields_set
@@ -98,7 +97,7 @@ def demo(
 ) -> None:
     """Start the whole system on free ports, simulate a million events, check every byte, and stop."""
     event_port, client_port, redis_port = _free_ports(3)
-    settings = _load(event_port=event_port, client_port=client_port, log_level="warning")
+    settings = settings_of(event_port=event_port, client_port=client_port, log_level="warning")
     raise_file_limit()
     reports: list[Report] = []
 
@@ -130,11 +129,15 @@ def simulate(
     host: Host = None,
     event_port: Annotated[
         int | None,
-        typer.Option(envvar=["eventListenerPort"], help="port for event sources", show_default="9090"),
+        typer.Option(
+            envvar=["eventListenerPort"], help="port for event sources", show_default="9090, or that of `parade up`"
+        ),
     ] = None,
     client_port: Annotated[
         int | None,
-        typer.Option(envvar=["clientListenerPort"], help="port for user clients", show_default="9099"),
+        typer.Option(
+            envvar=["clientListenerPort"], help="port for user clients", show_default="9099, or that of `parade up`"
+        ),
     ] = None,
     events: Events = 10_000_000,
     clients: Annotated[int, typer.Option(envvar="concurrencyLevel", min=1, help="user clients")] = DEFAULT_CLIENTS,
@@ -144,8 +147,14 @@ def simulate(
         int, typer.Option(envvar="maxEventSourceBatchSize", min=1, help="events shuffled and sent together")
     ] = 100,
     timeout: Annotated[
-        int, typer.Option(envvar="timeout", min=1, help="longest wait for the next byte, in ms")
-    ] = 20_000,
+        int | None,
+        typer.Option(
+            envvar="timeout",
+            min=1,
+            help="longest wait for the next byte, in ms",
+            show_default=f"{TIMEOUT_MS}, or {LEFT_OUT_TIMEOUT_MS} with --leave-out",
+        ),
+    ] = None,
     log_interval: Annotated[
         int,
         typer.Option(envvar="logInterval", min=0, help="events between two lines of progress in a log; 0: none"),
@@ -168,30 +177,39 @@ def simulate(
     ] = None,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
+    leave_out: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="never send sequence number N, so that all wait for it: see `parade skip`"
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option(help="keep all bytes and show the first difference")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print the report as JSON")] = False,
+    as_json: Json = False,
 ) -> None:
     """Send events and be the user clients; check every byte that arrives.
 
     Exit status 1 on any difference. Start the system first, with `parade up`. The names of the original
     test program's environment variables (totalEvents, concurrencyLevel, …) are taken too.
+
+    With --leave-out the stream stands still at that number: watch it with `parade top`, then give the number up
+    with `parade skip`. What is checked then is everything but that event.
     """
-    settings = _load(
+    settings = deployment(
         host=host, event_port=event_port, client_port=client_port, redis_url=redis_url, namespace=namespace
     )
-    settings = _of_running(settings)
     limit = raise_file_limit()
     if clients + 50 > limit:
         raise ParadeError(f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`")
     start = first or _next_number(settings, listener_health)
     first_user = (start - 1) * FRESH_USERS + 1
     plan = Plan(
-        work=Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user),
+        work=Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user, leave_out),
         clients=clients,
         host=settings.host,
         event_port=settings.event_port,
         client_port=settings.client_port,
-        timeout_s=timeout / 1000,
+        timeout_s=(timeout or (LEFT_OUT_TIMEOUT_MS if leave_out else TIMEOUT_MS)) / 1000,
+        reach=settings.reach,
         rate=rate,
         full=full,
         log_interval=log_interval,
@@ -211,7 +229,7 @@ def reset(
     namespace: Namespace = None,
 ) -> None:
     """Delete everything that one deployment keeps in Redis. Refuses while a sequencer runs."""
-    settings = _of_running(_load(redis_url=redis_url, namespace=namespace))
+    settings = deployment(redis_url=redis_url, namespace=namespace)
     if holder := redis_calls.is_sequencing(settings):
         raise ParadeError(f"{holder} is sequencing; stop the system first")
     if not yes:
@@ -220,6 +238,9 @@ def reset(
         if not typer.confirm(question):
             raise ParadeError("nothing deleted")
     print(f"{redis_calls.reset(settings):,} keys deleted")  # noqa: T201
+
+
+app.add_typer(look.app)
 
 
 def main() -> None:
@@ -235,20 +256,6 @@ def main() -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
-
-
-def _load(**options: Any) -> Settings:
-    return load(**{name: value for name, value in options.items() if value is not None})
-
-
-def _of_running(settings: Settings) -> Settings:
-    """Without a Redis URL from option or environment, that of the `parade up` on this machine, if any."""
-    if "redis_url" in settings.model_fields_set:
-        return settings
-    found = running.find(settings.event_port)
-    if found is None:
-        return settings
-    return settings.model_copy(update={"redis_url": found.redis_url, "namespace": found.namespace})
 
 
 def _next_number(settings: Settings, listener: str | None) -> int:

@@ -56,6 +56,8 @@ class Backlog:
     bytes: int
     entries: int
     age_s: float
+    is_stuck: bool
+    """Nothing of it was consumed since the snapshot before."""
 
 
 @dataclass(frozen=True, slots=True)

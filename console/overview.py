@@ -9,6 +9,7 @@ Rules kept here:
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
 from console.advice import concerns
 from console.facts import (
@@ -25,7 +26,7 @@ from console.facts import (
     Totals,
 )
 from console.snapshot import Report, Snapshot, read
-from contract.stats import quantile
+from contract.stats import SECONDS, quantile
 
 __all__ = ["GONE_S", "Concern", "Overview", "Snapshot", "overview", "read"]
 
@@ -46,7 +47,7 @@ def overview(now: Snapshot, before: Snapshot | None = None) -> Overview:
         rates=look.rates(),
         latency_p50_ms=p50,
         latency_p99_ms=p99,
-        backlog=Backlog(now.number("backlog"), now.events_entries, look.age_s(now.oldest_entry_ms)),
+        backlog=look.backlog(),
         waiting=now.waiting,
         gap=look.gap(),
         lease=now.lease,
@@ -94,7 +95,7 @@ class _Look:
         for name, report in self._of("fanout"):
             earlier = self._earlier(name)
             if earlier is not None:
-                pair = zip(report.facts["latency_seconds"], earlier.facts["latency_seconds"], strict=True)
+                pair = zip(_latencies(report), _latencies(earlier), strict=True)
                 added = [_growth(new, old) for new, old in pair]
                 counts = [a + b for a, b in zip(counts, added, strict=True)] if counts else added
         p50, p99 = (quantile(counts, share) for share in (0.5, 0.99))
@@ -112,14 +113,14 @@ class _Look:
         if report is None or earlier is None or report.time_ms <= earlier.time_ms:
             return None
         seconds = (report.time_ms - earlier.time_ms) / 1000
-        return round(_growth(report.facts[field], earlier.facts[field]) / seconds, 1)
+        return round(_growth(report.number(field), earlier.number(field)) / seconds, 1)
 
     # Who is there
 
     def sequencers(self) -> list[Sequencer]:
         lease = self._now.lease
         return [
-            Sequencer(name, report.facts["token"], report.facts["token"] == lease, report.facts["not_ready"])
+            Sequencer(name, _token(report), _token(report) == lease, report.not_ready)
             for name, report in self._of("sequencer")
         ]
 
@@ -127,39 +128,38 @@ class _Look:
         return [
             Listener(
                 name=name,
-                sources=report.facts["sources"],
+                sources=int(report.number("sources")),
                 lines_per_s=self._rate(name, "received_lines"),
-                is_paused=bool(report.facts["paused"]),
-                not_ready=report.facts["not_ready"],
+                is_paused=bool(report.number("paused")),
+                not_ready=report.not_ready,
             )
             for name, report in self._of("listener")
         ]
 
     def nodes(self) -> list[Node]:
-        names = {report.facts["node"]: name for name, report in self._of("fanout")}
+        names = {report.facts.get("node", ""): name for name, report in self._of("fanout")}
         return [self._node(node, names.get(node, "")) for node in sorted(self._now.nodes)]
 
     def _node(self, node: str, name: str) -> Node:
         beat = self._now.nodes[node]
         before = self._before.nodes.get(node) if self._before else None
         behind = max(0, self._now.number("batch") - beat.written)
-        report = self._now.services.get(name)
-        facts = report.facts if report else {}
+        report = self._now.services.get(name) or Report(0, {})
         return Node(
             id=node,
             name=name,
             connections=beat.connections,
-            users=facts.get("users", 0),
+            users=int(report.number("users")),
             batches_behind=behind,
             is_stalled=behind > 1 and before is not None and before.written == beat.written and self._seconds >= 1,
             silent_s=self.age_s(beat.time_ms),
             notifications_per_s=self._rate(name, "notifications"),
             bytes_per_s=self._rate(name, "sent_bytes"),
-            unsent_bytes=facts.get("unsent_bytes", 0),
-            slow_clients=facts.get("slow_clients", 0),
+            unsent_bytes=int(report.number("unsent_bytes")),
+            slow_clients=int(report.number("slow_clients")),
             slow_closed=self._slow_closed(name),
-            is_waiting=bool(facts.get("waiting", 0)),
-            not_ready=facts.get("not_ready", []),
+            is_waiting=bool(report.number("waiting")),
+            not_ready=report.not_ready,
         )
 
     def _slow_closed(self, name: str) -> int:
@@ -178,7 +178,13 @@ class _Look:
     def _earlier(self, name: str) -> Report | None:
         return self._before.services.get(name) if self._before else None
 
-    # What is missing
+    # What waits
+
+    def backlog(self) -> Backlog:
+        now, before = self._now, self._before
+        stays = before is not None and self._seconds >= 1 and before.state.get("cursor") == now.state.get("cursor")
+        is_stuck = stays and now.events_entries > 0
+        return Backlog(now.number("backlog"), now.events_entries, self.age_s(now.oldest_entry_ms), is_stuck)
 
     def gap(self) -> Gap | None:
         lowest, next_number = self._now.lowest_waiting, self._now.number("next")
@@ -191,18 +197,29 @@ class _Look:
         before = self._before
         seen_s = self._seconds if before and before.lowest_waiting and before.number("next") == number else 0.0
         for _, report in self._of("sequencer"):
-            facts = report.facts
-            if facts["token"] == self._now.lease and facts["next"] == number and facts["gap_age_seconds"] > 0:
-                return max(seen_s, float(facts["gap_age_seconds"]) + self.age_s(report.time_ms))
+            age_s = report.number("gap_age_seconds")
+            if _token(report) == self._now.lease and report.number("next") == number and age_s > 0:
+                return max(seen_s, age_s + self.age_s(report.time_ms))
         return seen_s
 
 
-def _growth(now: int, before: int) -> int:
+Number = TypeVar("Number", int, float)
+
+
+def _growth(now: Number, before: Number) -> Number:
     return now - before if now >= before else now
 
 
+def _token(report: Report) -> str:
+    return str(report.facts.get("token", ""))
+
+
+def _latencies(report: Report) -> list[int]:
+    return report.facts.get("latency_seconds") or [0] * (len(SECONDS) + 1)
+
+
 def _closed_for_slowness(report: Report) -> int:
-    peers: dict[str, int] = report.facts["peers"]
+    peers: dict[str, int] = report.facts.get("peers", {})
     return sum(count for event, count in peers.items() if event.startswith("slow_client_closed"))
 
 

@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from contract import redis_url
 from contract.errors import ParadeError, RedisUnavailableError, RedisUnsuitableError
+from contract.keys import Keys
 from contract.redis_checks import findings
 from contract.redis_url import RedisUrl, place
 from contract.settings import Settings
@@ -23,7 +26,14 @@ def connected(settings: Settings) -> Iterator["redis.Redis"]:
         with _client(redis_url.parse(settings.redis_url), settings.redis_timeout_s) as client:
             yield client
     except redis.RedisError as problem:
-        raise RedisUnavailableError(f"Redis at {where}: {problem}") from None
+        raise RedisUnavailableError(f"Redis at {where}: {problem}{_hint(settings)}") from None
+
+
+def _hint(settings: Settings) -> str:
+    # With a URL given or found, it is that server's fault; the default one is only a guess.
+    if "redis_url" in settings.model_fields_set:
+        return ""
+    return "; no `parade up` of yours runs on this machine: start it, or give --redis-url"
 
 
 def _client(where: RedisUrl, timeout_s: float) -> "redis.Redis":
@@ -32,6 +42,8 @@ def _client(where: RedisUrl, timeout_s: float) -> "redis.Redis":
         "protocol": 2,
         "socket_connect_timeout": timeout_s,
         "socket_timeout": timeout_s,
+        # The library would try ten times, so that a server that hangs would be noticed after a minute.
+        "retry": Retry(NoBackoff(), 0),
     }
     if where.tls:
         options |= {"ssl": True, "ssl_ca_certs": where.ca_file}
@@ -86,13 +98,20 @@ def position(settings: Settings) -> dict[str, int]:
     return {"next": int(number or settings.first_sequence), "backlog": int(backlog or 0), "waiting": waiting}
 
 
+def nodes_of(client: "redis.Redis", keys: Keys, user: str) -> list[str]:
+    """The nodes that a user is connected to."""
+    nodes: Any = client.hkeys(keys.nodes)
+    online = keys.online.encode()
+    return [node.decode(errors="backslashreplace") for node in sorted(nodes) if client.sismember(online + node, user)]
+
+
 def reset(settings: Settings) -> int:
     """Delete every key of the deployment; returns how many. ParadeError while someone sequences."""
     if holder := is_sequencing(settings):
         raise ParadeError(f"{holder} is sequencing; stop the system first")
     deleted = 0
     with connected(settings) as client:
-        pattern = re.sub(r"([\[\]*?\\^])", r"\\\1", settings.keys.prefix) + "*"
+        pattern = literally(settings.keys.prefix) + "*"
         keys = []
         for key in client.scan_iter(match=pattern, count=1000):
             keys.append(key)
@@ -102,3 +121,8 @@ def reset(settings: Settings) -> int:
         if keys:
             deleted += int(client.unlink(*keys))
     return deleted
+
+
+def literally(text: str) -> str:
+    """A pattern that matches this text and nothing else, where Redis takes patterns."""
+    return re.sub(r"([\[\]*?\\^])", r"\\\1", text)

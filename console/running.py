@@ -34,8 +34,17 @@ class Running:
 
 def find(event_port: int) -> Running | None:
     """The `up` of this user that serves event sources on this port, if it is alive."""
+    return _read(_path(event_port))
+
+
+def find_all() -> list[Running]:
+    """Every live `up` of this user, by event port."""
+    found = [_read(path) for path in _folder().glob(f"parade-up-{os.getuid()}-*.json")]
+    return sorted((running for running in found if running), key=lambda running: running.event_port)
+
+
+def _read(path: Path) -> Running | None:
     try:
-        path = _path(event_port)
         if path.stat().st_uid != os.getuid():
             return None
         running = Running(**json.loads(path.read_text()))
@@ -50,5 +59,8 @@ def find(event_port: int) -> Running | None:
 
 
 def _path(event_port: int) -> Path:
-    folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(folder) / f"parade-up-{os.getuid()}-{event_port}.json"
+    return _folder() / f"parade-up-{os.getuid()}-{event_port}.json"
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())

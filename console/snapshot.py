@@ -24,6 +24,15 @@ class Report:
     time_ms: int
     facts: dict[str, Any]
 
+    def number(self, name: str) -> float:
+        """0 when it is not there: a service of another version may not count it."""
+        value = self.facts.get(name, 0)
+        return value if isinstance(value, int | float) else 0
+
+    @property
+    def not_ready(self) -> list[str]:
+        return list(self.facts.get("not_ready", ()))
+
 
 @dataclass(frozen=True, slots=True)
 class Beat:

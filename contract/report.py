@@ -36,6 +36,7 @@ class Reporter:
         self._readiness = readiness
         self._calls = calls
         self._about = about
+        self._withdrawn = False
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -45,6 +46,7 @@ class Reporter:
 
     async def withdraw(self) -> None:
         """The service ends: it is not shown any more."""
+        self._withdrawn = True
         calls = self._calls()
         if calls is not None:
             with contextlib.suppress(RedisUnavailableError):
@@ -52,7 +54,7 @@ class Reporter:
 
     async def _report(self) -> None:
         calls = self._calls()
-        if calls is None:
+        if calls is None or self._withdrawn:
             return
         stats = as_json(self._readiness.observe())
         facts = {**self._about(), "not_ready": self._readiness.why_not(), **stats}

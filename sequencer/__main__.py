@@ -18,6 +18,7 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     gc.set_threshold(200_000, 20, 100)
     leader = Leader(settings, readiness)
     reporter = Reporter(settings.keys, service_name("sequencer"), readiness, lambda: leader.link, leader.about)
+    leader.on_stopped = reporter.withdraw
     reporting = asyncio.create_task(reporter.run())
     serving = asyncio.create_task(leader.run(stop))
     try:

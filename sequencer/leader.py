@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import socket
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -36,6 +37,8 @@ class Leader:
         self._term: Term | None = None
         self.link: RedisLink | None = None
         """The connection for commits, while there is one."""
+        self.on_stopped: Callable[[], Awaitable[None]] = _nothing
+        """What is left to say on that connection when this process has done its work."""
         readiness.observe = self.observe
         readiness.judges.append(self._is_stuck)
         self._committed = 0
@@ -61,6 +64,8 @@ class Leader:
                 self._outage.begins(str(problem))
                 await stopped_within(stop, self._backoff.next_s())
             finally:
+                if stop.is_set():
+                    await self.on_stopped()
                 self._term = self.link = None
                 clear_gauges(self._stats)
                 for link in links:
@@ -102,3 +107,7 @@ class Leader:
             await term.run(stop)
         finally:
             self._committed = term.committed
+
+
+async def _nothing() -> None:
+    pass

@@ -1,5 +1,6 @@
 """One simulation: prepare, connect, wait until every client is served, send, receive, judge."""
 
+import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,8 @@ class Plan:
     event_port: int
     client_port: int
     timeout_s: float
+    reach: int = sys.maxsize
+    """How far ahead of a missing number the deployment lets events wait."""
     rate: float | None = None
     full: bool = False
     log_interval: int = 0
@@ -132,12 +135,13 @@ class Simulation:
     def _measure(self, source: Source, clients: Clients, first: int) -> Report:
         plan = self._plan
         work = replace(plan.work, first=first)
+        self._check_left_out(work)
         began = time.monotonic()
         oracle, arrival = self._prepare(work)
         prepared = time.monotonic()
         expected = oracle.expected
         report = Report(
-            work.events, plan.clients, work.users, work.seed,
+            work.events - (work.leave_out is not None), plan.clients, work.users, work.seed,
             sum(e.lines for e in expected.values()), sum(e.size for e in expected.values()),
             prepare_s=round(prepared - began, 2),
         )  # fmt: skip
@@ -157,11 +161,30 @@ class Simulation:
             for client in clients.all
             if (difference := _difference(client, expected[client.user], plan.full))
         ]
+        if work.leave_out is not None and report.differences:
+            waited = f"everything behind number {work.leave_out}, which was left out, has to be waited for until it is"
+            report.differences.insert(0, f"{waited} skipped (`parade skip`)")
         if source.error is not None:
             report.differences.insert(0, f"the event source lost its connection: {source.error}")
         if plan.rate:
             report.latency_ms = percentiles(clients.latencies)
         return report
+
+    def _check_left_out(self, work: Workload) -> None:
+        number, last = work.leave_out, work.first + work.events - 1
+        if number is None:
+            return
+        if not work.first <= number <= last:
+            raise ParadeError(f"--leave-out {number}: this run sends numbers {work.first} to {last}")
+        if last - number > self._plan.reach:
+            raise ParadeError(
+                f"--leave-out {number}: {last - number:,} events would wait behind it, and only {self._plan.reach:,} "
+                "may (PARADE_REACH): send fewer with --events"
+            )
+        self._console.print(
+            f"number {number} is left out: the stream will stand still there until `parade skip`",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
 
     def _prepare(self, work: Workload) -> tuple[Oracle, list[tuple[bytes, list[int]]]]:
         task = self._progress.add_task("preparing events", total=work.events)

@@ -15,7 +15,7 @@ BLOCK = 100_000
 class Workload:
     """What to generate. `first` is the first sequence number; `mix` weighs the kinds F, U, B, P, S.
 
-    User ids begin at `first_user`.
+    User ids begin at `first_user`. The event `leave_out` is never sent: the rest is as if nothing had happened in it.
     """
 
     events: int
@@ -25,12 +25,14 @@ class Workload:
     mix: tuple[float, ...] = (1, 1, 1, 1, 1)
     first: int = 1
     first_user: int = 1
+    leave_out: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """Consecutive events in sequence order, field by field, and their bytes in order of arrival.
 
+    An event that is left out has an empty kind and an empty line.
     `lines` and `arrival` hold ASCII text; `sends` the length in bytes of each piece of `arrival` that the
     source sends in one go.
     """
@@ -66,6 +68,8 @@ def _block(rng: random.Random, work: Workload, first: int, count: int) -> Block:
         else f"{number}|{kind}|{origin}|{target}\n"
         for number, kind, origin, target in zip(range(first, first + count), kinds, origins, targets, strict=True)
     ]
+    if work.leave_out is not None and first <= work.leave_out < first + count:
+        kinds[work.leave_out - first] = lines[work.leave_out - first] = ""
     sends = []
     pieces = []
     for start in range(0, count, work.max_batch):

@@ -16,15 +16,7 @@ import redis
 
 from tests.servers import free_port
 from tests.system.deployment import ROOT, wait_until
-from tests.system.up import PARADE, Up, parade_up
-
-
-def parade(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")}
-    return subprocess.run(
-        [PARADE, *arguments], capture_output=True, text=True, env=clean | environment, timeout=120, check=False
-    )
+from tests.system.up import PARADE, Up, parade, parade_up
 
 
 @pytest.fixture

@@ -54,13 +54,29 @@ class Up:
         return {f"{pid} {children[int(pid)]}": int(kib) // 1024 for pid, kib in sizes}
 
 
+def parade(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command to its end. Those with the same XDG_RUNTIME_DIR find each other's `up`."""
+    return subprocess.run(
+        [PARADE, *arguments],
+        capture_output=True,
+        text=True,
+        env=clean_environment(**environment),
+        timeout=120,
+        check=False,
+    )
+
+
+def clean_environment(**environment: str) -> dict[str, str]:
+    """This environment without settings of Parade, and with what is given."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")} | environment
+
+
 @contextmanager
-def parade_up(*options: str, redis_url: str | None = None, check: bool = True) -> Iterator[Up]:
+def parade_up(*options: str, redis_url: str | None = None, check: bool = True, **environment: str) -> Iterator[Up]:
     """Start `parade up` on free ports and wait for its `ready`; ends it, and checks that it ended well."""
     event_port, client_port, redis_port = free_port(), free_port(), free_port()
     server = ["--redis-url", redis_url] if redis_url else ["--redis-port", str(redis_port)]
     ports = ["--event-port", str(event_port), "--client-port", str(client_port)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")}
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
@@ -68,7 +84,7 @@ def parade_up(*options: str, redis_url: str | None = None, check: bool = True) -
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=environment,
+            env=clean_environment(**environment),
         ) as process,
     ):
         try:

@@ -211,6 +211,16 @@ def test_a_service_that_is_not_ready_says_why() -> None:
     assert [concern.text for concern in overview(now).warnings] == [f"{LISTENER} is not ready: the stream is full"]
 
 
+def test_services_of_another_version_that_say_less() -> None:
+    names_of = (LISTENER, SEQUENCER, FANOUT)
+    before, now = snapshot(), snapshot(START_MS + 1000)
+    now = replace(now, services={name: Report(now.time_ms, {}) for name in names_of}, waiting=1, lowest_waiting=20)
+    seen = overview(now, before)
+    assert (len(seen.listeners), len(seen.sequencers), seen.nodes[0].users) == (1, 1, 0)
+    assert seen.latency_p50_ms is None
+    assert seen.is_well
+
+
 def test_slow_clients() -> None:
     waits = with_service(snapshot(), FANOUT, report(FanoutStats(waiting=1, slow_clients=3), START_MS, node=NODE))
     assert names(overview(waits)) == ["slow_clients"]
@@ -222,11 +232,17 @@ def test_slow_clients() -> None:
     assert not seen.is_well
 
 
-def test_a_backlog_that_does_not_move() -> None:
-    assert overview(replace(snapshot(), events_entries=60, oldest_entry_ms=START_MS - 400)).is_well
-    seen = overview(replace(snapshot(), events_entries=60, oldest_entry_ms=START_MS - 9000))
-    assert names(seen) == ["backlog"]
-    assert seen.backlog.age_s == 9.0
+def test_a_backlog_that_moves_and_one_that_does_not() -> None:
+    young = replace(snapshot(), events_entries=60, oldest_entry_ms=START_MS - 400)
+    assert names(overview(young)) == []
+    now = replace(snapshot(START_MS + 1000), events_entries=60, oldest_entry_ms=START_MS - 8000)
+    seen = overview(now, snapshot())
+    assert (names(seen), seen.backlog.age_s, seen.backlog.is_stuck) == (["backlog"], 9.0, True)
+    assert not seen.is_well
+    moving = replace(now, state=now.state | {"cursor": "1700000000000-7"})
+    assert names(overview(moving, snapshot())) == ["backlog"]
+    assert overview(moving, snapshot()).is_well, "that is flow control"
+    assert overview(now).is_well, "one snapshot can't tell whether it moves"
 
 
 @pytest.mark.parametrize(

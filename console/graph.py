@@ -1,0 +1,48 @@
+"""`parade graph`: who follows a user and whom the user follows."""
+
+import json
+from typing import Any
+
+import redis
+from rich.console import Console
+
+from console import redis_calls
+from console.snapshot import text_of
+from contract.errors import ParadeError
+from contract.events import is_user_id
+from contract.settings import Settings
+
+SCAN = 100
+
+
+def run(settings: Settings, user: str, limit: int, *, as_json: bool) -> None:
+    """Print it. ParadeError when it is no user id."""
+    if not is_user_id(user.encode()):
+        raise ParadeError(f"{user!r} is no user id: 1 to 20 digits without a leading zero")
+    keys = settings.keys
+    with redis_calls.connected(settings) as client:
+        nodes = redis_calls.nodes_of(client, keys, user)
+        sides = {
+            name: _some(client, prefix + user, limit)
+            for name, prefix in (("followers", keys.followers), ("following", keys.following))
+        }
+    if as_json:
+        print(json.dumps({"user": user, "connected_to": nodes} | sides, indent=2))  # noqa: T201
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"user {user} is " + (f"connected to {', '.join(nodes)}" if nodes else "not connected"))
+    for name, side in sides.items():
+        more = side["count"] - len(side["users"])
+        listed = " ".join(side["users"]) + (f" … and {more:,} more" if more else "")
+        console.print(f"[dim]{name}[/]  {side['count']:,}" + (f": {listed}" if side["users"] else ""))
+
+
+def _some(client: "redis.Redis", key: str, limit: int) -> dict[str, Any]:
+    """How many members a set has, and at most `limit` of them: a set can have millions."""
+    users: dict[str, None] = {}  # a scan can return a member twice
+    cursor, done = 0, False
+    while len(users) < limit and not done:
+        cursor, page = client.sscan(key, cursor, count=SCAN)
+        users |= dict.fromkeys(map(text_of, page))
+        done = not cursor
+    return {"count": int(client.scard(key)), "users": list(users)[:limit]}

@@ -1,0 +1,108 @@
+"""`parade skip`: gives up sequence numbers that will never come.
+
+The request goes through the event stream, so the sequencer does it between two batches and all parts agree on
+where; this command asks, waits, and says what was given up.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import redis
+from rich.console import Console
+
+from console import redis_calls
+from console.snapshot import Snapshot, read, rejection, text_of
+from contract.errors import ParadeError
+from contract.events import MAX_SEQUENCE
+from contract.keys import Keys
+from contract.settings import Settings
+
+DEADLINE_S = 15.0
+"""A standby that must take over first needs a few seconds."""
+POLL_S = 0.05
+SKIPPED = "skipped"
+"""The reason under which the sequencer records what was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What was given up: `first-last` of each stretch, how many numbers, and what followed."""
+
+    ranges: list[str]
+    numbers: int
+    next: int
+    released: int
+    waiting: int
+
+
+def run(settings: Settings, to: int | None, *, as_json: bool) -> None:
+    """Ask for it and wait until it is done. ParadeError when there is nothing to skip, or nobody to do it."""
+    with redis_calls.connected(settings) as client:
+        before = read(client, settings.keys)
+        target = _target(before, to)
+        since_ms = text_of(client.xadd(settings.keys.events, {"skip_to": target})).partition("-")[0]
+        after = _wait(client, settings.keys, target)
+        done = _what_happened(client, settings.keys, since_ms, before, after)
+    if as_json:
+        print(json.dumps(asdict(done), indent=2))  # noqa: T201
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_told(done))
+    if done.waiting:
+        console.print(f"{done.waiting:,} events wait for number {done.next} now: run it again to skip that, too")
+
+
+def _target(now: Snapshot, to: int | None) -> int:
+    next_number, lowest = now.number("next"), now.lowest_waiting
+    if now.lease is None:
+        raise ParadeError("nobody sequences, so nobody could skip: start a sequencer (`parade status` says more)")
+    if to is None:
+        if lowest is None or lowest <= next_number:
+            raise ParadeError(f"nothing is missing: no event waits, and the next number is {next_number}")
+        return lowest
+    if to <= next_number:
+        raise ParadeError(f"nothing below {to} is missing: the next number is {next_number}")
+    if to > MAX_SEQUENCE:
+        raise ParadeError(f"--to {to}: the largest sequence number is {MAX_SEQUENCE}")
+    return to
+
+
+def _wait(client: "redis.Redis", keys: Keys, target: int) -> Snapshot:
+    deadline = time.monotonic() + DEADLINE_S
+    while (now := read(client, keys)).number("next") < target:
+        if time.monotonic() > deadline:
+            raise ParadeError(
+                f"the sequencer has not done it within {DEADLINE_S:g} s and stands at {now.number('next')}; the "
+                "request stays in the stream and is done in its turn: see `parade status`"
+            )
+        time.sleep(POLL_S)
+    return now
+
+
+def _what_happened(client: "redis.Redis", keys: Keys, since_ms: str, before: Snapshot, after: Snapshot) -> Skipped:
+    # What the sequencer recorded since, and not what was missing when we looked: it may have come meanwhile.
+    entries: Any = client.xrange(keys.rejected, since_ms)
+    recorded = [rejection(*each) for each in entries]
+    return Skipped(
+        ranges=[each.line for each in recorded if each.reason == SKIPPED],
+        numbers=after.number("skipped") - before.number("skipped"),
+        next=after.number("next"),
+        released=after.number("released") - before.number("released"),
+        waiting=after.waiting,
+    )
+
+
+def _told(done: Skipped) -> str:
+    if not done.numbers:
+        return f"nothing had to be given up: what was missing has come; the next number is {done.next}"
+    named = ", ".join(map(_numbers, done.ranges))
+    plural = "" if done.numbers == 1 else "s"
+    released = f"{done.released:,} events were released, and the next number is {done.next}"
+    return f"gave up {done.numbers:,} number{plural}: {named}; {released}"
+
+
+def _numbers(stretch: str) -> str:
+    first, _, last = stretch.partition("-")
+    return first if first == last else f"{first} to {last}"

@@ -1,0 +1,117 @@
+"""`parade tap`: what is published for users, decoded, in sequence order. Only listens.
+
+A batch's lines are shown when the frame that closes it has come: user lines and broadcasts together, by number.
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import redis
+from rich.console import Console
+from rich.text import Text
+
+from console import redis_calls
+from contract.errors import ParadeError
+from contract.events import is_user_id
+from contract.frames import SAFE, Frame
+from contract.keys import Keys
+from contract.settings import Settings
+
+POLL_S = 1.0
+EVERYONE = "*"
+CUT_OFF = "Redis ended the tap: it could not keep up (name fewer users, or write to a file), or Redis went away"
+KINDS = {"F": "follow", "U": "unfollow", "B": "broadcast", "P": "private message", "S": "status update"}
+STYLES = {"F": "green", "B": "magenta", "P": "yellow", "S": "cyan"}
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One line as it is published for a user; `user` is `*` for broadcasts."""
+
+    user: str
+    sequence: int
+    kind: str
+    origin: str
+    line: str
+
+
+def run(settings: Settings, users: list[str], *, everyone: bool, as_json: bool) -> bool:
+    """Show until Ctrl-C; returns True then. ParadeError when Redis goes away or has cut the tap off."""
+    if bool(users) == everyone:
+        raise ParadeError("name the users to follow, or follow all with --all")
+    for user in users:
+        if not is_user_id(user.encode()):
+            raise ParadeError(f"{user!r} is no user id: 1 to 20 digits without a leading zero")
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        with redis_calls.connected(settings) as client:
+            _say_who_is_away(client, settings.keys, users)
+            with client.pubsub() as channels:  # type: ignore[no-untyped-call]
+                _subscribe(channels, settings.keys, users)
+                try:
+                    _follow(channels, settings.keys, console, as_json=as_json)
+                except redis.ConnectionError as problem:
+                    raise ParadeError(f"{CUT_OFF} ({problem})") from None
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def decoded(user: str, lines: bytes) -> list[Notification]:
+    """The lines of one message."""
+    return [_notification(user, line) for line in lines.decode(errors="backslashreplace").splitlines()]
+
+
+def _notification(user: str, line: str) -> Notification:
+    sequence, kind, origin, *_ = [*line.split("|"), ""]
+    return Notification(user, int(sequence), kind, origin, line)
+
+
+def _say_who_is_away(client: "redis.Redis", keys: Keys, users: list[str]) -> None:
+    away = [user for user in users if not redis_calls.nodes_of(client, keys, user)]
+    if away:
+        names = ", ".join(away)
+        print(f"not connected, so only broadcasts are published for now: {names}", file=sys.stderr)  # noqa: T201
+
+
+def _subscribe(channels: Any, keys: Keys, users: list[str]) -> None:
+    if users:
+        channels.subscribe(keys.broadcast, *(keys.user + user for user in users))
+    else:
+        channels.subscribe(keys.broadcast)
+        channels.psubscribe(redis_calls.literally(keys.user) + "*")
+
+
+def _follow(channels: Any, keys: Keys, console: Console, *, as_json: bool) -> None:
+    batch: list[Notification] = []
+    while True:
+        message = channels.get_message(ignore_subscribe_messages=True, timeout=POLL_S)
+        if message is None:
+            continue
+        channel, data = message["channel"].decode(), message["data"]
+        if channel != keys.broadcast:
+            batch += decoded(channel.removeprefix(keys.user), data)
+        elif not data.startswith(SAFE):
+            batch += decoded(EVERYONE, Frame.decode(data).lines)
+            _show(sorted(batch, key=lambda each: each.sequence), console, as_json=as_json)
+            batch = []
+
+
+def _show(batch: list[Notification], console: Console, *, as_json: bool) -> None:
+    if not batch:
+        return
+    if as_json:
+        print("\n".join(json.dumps(asdict(each)) for each in batch), flush=True)  # noqa: T201
+    elif console.is_terminal:
+        console.print(Text("\n").join(Text(text_of(each), STYLES.get(each.kind, "")) for each in batch))
+    else:
+        print("\n".join(map(text_of, batch)), flush=True)  # noqa: T201
+
+
+def text_of(each: Notification) -> str:
+    """For a person: number, for whom, what it is, and the line itself."""
+    whom = "everyone" if each.user == EVERYONE else each.user
+    what = KINDS.get(each.kind, each.kind) + (f" of {each.origin}" if each.origin else "")
+    return f"{each.sequence:>12}  for {whom:<12} {what:<32} {each.line}"

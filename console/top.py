@@ -1,0 +1,195 @@
+"""`parade top`: the overview live in a terminal, with the last minute of each rate; or drawn into an SVG file.
+
+Rules kept here:
+
+- However it ends (`q`, Ctrl-C, a signal, an error), the terminal is as it was before.
+- Redis going away ends nothing: the last figures stay, with what is wrong above them.
+"""
+
+import io
+import os
+import re
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import redis
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from console import redis_calls
+from console.facts import Overview
+from console.overview import Snapshot, overview, read
+from console.render import header, screen, size, sparkline
+from contract.errors import ParadeError
+from contract.settings import Settings
+
+EVERY_S = 0.5
+ANSWER_S = 1.5
+"""How long Redis may take before the screen says so; keys wait meanwhile."""
+COMPARED = 4
+"""Looks between the two that a rate comes from: 2 s, so that each service has reported in between."""
+HISTORY = 120
+"""A minute of looks."""
+FIXED_LINES = 20
+"""Lines of the screen beside nodes and warnings."""
+LABELS_WIDTH = 30
+"""Of a drawn line: its name and its last value."""
+SVG_S = 10.0
+SVG_SIZE = (100, 32)
+QUIT = (b"q", b"Q", b"\x1b", b"\x04")
+
+
+class History:
+    """The last snapshots, and the last minute of what is drawn as a line."""
+
+    def __init__(self) -> None:
+        self._snapshots: deque[Snapshot] = deque(maxlen=COMPARED + 1)
+        self.lines: dict[str, deque[float]] = {}
+
+    def add(self, snapshot: Snapshot) -> Overview:
+        """What this snapshot shows, compared with an earlier one."""
+        before = self._snapshots[0] if self._snapshots else None
+        self._snapshots.append(snapshot)
+        seen = overview(snapshot, before)
+        rates = seen.rates
+        if rates is not None:
+            self._draw("events in", rates.received)
+            self._draw("released", rates.released)
+            self._draw("notifications", rates.notifications)
+            self._draw("bytes out", rates.bytes_out)
+            self._draw("latency p50", seen.latency_p50_ms or 0.0)
+            self._draw("latency p99", seen.latency_p99_ms or 0.0)
+        return seen
+
+    def _draw(self, name: str, value: float) -> None:
+        self.lines.setdefault(name, deque(maxlen=HISTORY)).append(value)
+
+
+def run(settings: Settings, seconds: float | None) -> bool:
+    """Draw until `q`, or until the time is over. Returns whether Ctrl-C ended it."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ParadeError("`parade top` needs a terminal; for a script or a pipe there is `parade status --json`")
+    console = Console(highlight=False)
+    settings = settings.model_copy(update={"redis_timeout_s": ANSWER_S})
+    try:
+        with redis_calls.connected(settings) as client:
+            read(client, settings.keys)  # no Redis at all is an error, and not a screen
+            with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
+                for picture in _pictures(client, settings, console, lambda: pressed(EVERY_S), seconds):
+                    live.update(picture, refresh=True)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def draw(settings: Settings, path: Path, seconds: float) -> None:
+    """Look on for so long, then draw what a terminal would show into an SVG file."""
+    width, height = SVG_SIZE
+    canvas = Console(
+        record=True, file=io.StringIO(), width=width, height=height, force_terminal=True, color_system="truecolor",
+        highlight=False,
+    )  # fmt: skip
+    picture: RenderableType = Text()
+    with redis_calls.connected(settings) as client:
+        for picture in _pictures(client, settings, canvas, _not_pressed, seconds):  # noqa: B007 (the last one is drawn)
+            pass
+    canvas.print(picture)
+    try:
+        path.write_text(_without_fonts(canvas.export_svg(title="parade top")))
+    except OSError as problem:
+        raise ParadeError(f"can't write {path}: {problem.strerror}") from None
+
+
+def _without_fonts(svg: str) -> str:
+    # The picture asks a server for its font otherwise; any monospaced one will do.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+
+
+def _not_pressed() -> bytes:
+    time.sleep(EVERY_S)
+    return b""
+
+
+def _pictures(
+    client: "redis.Redis", settings: Settings, console: Console, key: Callable[[], bytes], seconds: float | None
+) -> Iterator[RenderableType]:
+    """One picture after another, until a key quits or the time is over."""
+    history, seen = History(), None
+    end = time.monotonic() + seconds if seconds else None
+    while end is None or time.monotonic() < end:
+        problem = ""
+        try:
+            seen = history.add(read(client, settings.keys))
+        except redis.RedisError as error:
+            problem = str(error)
+        yield _picture(seen, history, problem, settings, console)
+        if key() in QUIT:
+            return
+
+
+def _picture(
+    seen: Overview | None, history: History, problem: str, settings: Settings, console: Console
+) -> RenderableType:
+    away = [Text(f"Redis does not answer: {problem}", "bold red")] if problem else []
+    if seen is None:
+        return Group(*away)
+    most_nodes = max(1, console.height - FIXED_LINES - 2 * len(seen.warnings) - len(away))
+    lines = _lines(history, console.width)
+    return Group(header(seen, settings), *away, Text(), lines, Text(), screen(seen, most_nodes, rates=False))
+
+
+def _lines(history: History, width: int) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, min_width=12)
+    table.add_column(no_wrap=True, style="green")
+    for name, values in history.lines.items():
+        table.add_row(name, _figure(name, values[-1]), sparkline(list(values), min(HISTORY, width - LABELS_WIDTH)))
+    return table
+
+
+def _figure(name: str, value: float) -> str:
+    if name.startswith("latency"):
+        return f"{value:,.1f} ms" if value else "-"
+    return f"{size(value)}/s" if name == "bytes out" else f"{value:,.0f}/s"
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[float], bytes]]:
+    """Keys as they are pressed, without Enter and without showing them; yields a call that waits for one."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    handlers = {number: signal.signal(number, _end) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def pressed(wait_s: float) -> bytes:
+        deadline = time.monotonic() + wait_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            if select.select([terminal], [], [], left_s)[0]:
+                key = os.read(terminal, 1)
+                if not key or key in QUIT:
+                    return QUIT[0]
+        return b""
+
+    try:
+        tty.setcbreak(terminal)
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    # As an exception it passes through everything that puts the terminal in order.
+    sys.exit(128 + number)
