@@ -22,18 +22,19 @@ def header(seen: Overview, settings: Settings) -> Text:
     return Text.assemble(("parade", "bold"), f"  {where}  ", verdict)
 
 
-def screen(seen: Overview, most_nodes: int | None = None, *, rates: bool = True) -> Group:
-    """Everything but the header; of the nodes at most so many, and the rates unless they are shown elsewhere."""
-    rows = [*(_flow(seen) if rates else []), *_order(seen), *_parts(seen)]
-    parts: list[RenderableType] = [_facts(rows), Text(), nodes(seen, most_nodes)]
-    if seen.warnings:
-        parts += [Text(), *warnings(seen)]
-    return Group(*parts)
+def flow(seen: Overview) -> Table:
+    """What flows, from two snapshots."""
+    return _named(_flow(seen))
 
 
-def _facts(rows: list[tuple[str, str]]) -> Table:
+def standing(seen: Overview) -> Table:
+    """Where the stream stands, and who does the work."""
+    return _named([*_order(seen), *_parts(seen)])
+
+
+def _named(rows: list[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True, min_width=13)
     table.add_column()
     for name, value in rows:
         table.add_row(name, value)
