@@ -15,9 +15,9 @@ STYLES = {CRITICAL: "bold red", NOTICE: "cyan"}
 BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def header(seen: Overview, settings: Settings) -> Text:
-    """Which deployment this is, and whether it is well."""
-    verdict = Text("well", "bold green") if seen.is_well else Text("NOT WELL", "bold red")
+def header(seen: Overview, settings: Settings, *, answers: bool = True) -> Text:
+    """Which deployment this is, and whether it is well; without an answer of Redis it is not."""
+    verdict = Text("well", "bold green") if seen.is_well and answers else Text("NOT WELL", "bold red")
     where = f"{place(settings.redis_url)}, namespace {settings.namespace}"
     return Text.assemble(("parade", "bold"), f"  {where}  ", verdict)
 

@@ -47,7 +47,7 @@ LABELS_WIDTH = 30
 """Of a drawn line: its name and its last value."""
 SVG_S = 10.0
 SVG_SIZE = (100, 32)
-QUIT = (b"q", b"Q", b"\x1b", b"\x04")
+QUIT = (b"q", b"Q", b"\x04")
 
 
 class History:
@@ -149,7 +149,7 @@ def picture(
     most_nodes = max(1, console.height - FIXED_LINES - 2 * len(seen.warnings) - len(away))
     wrong = [*away, *warnings(seen)]
     lines, parts = _lines(history, console.width), (standing(seen), Text(), nodes(seen, most_nodes))
-    return Group(header(seen, settings), *wrong, Text(), lines, Text(), *parts)
+    return Group(header(seen, settings, answers=not problem), *wrong, Text(), lines, Text(), *parts)
 
 
 def _lines(history: History, width: int) -> Table:

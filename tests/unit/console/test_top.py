@@ -38,6 +38,11 @@ def test_what_is_wrong_is_not_cut_off_and_nodes_give_way() -> None:
     assert lines[-1] == "and 39 more"
 
 
+def test_old_figures_are_not_called_well() -> None:
+    assert drawn(History(), lowest_waiting=None)[0].endswith("  well")
+    assert drawn(History(), problem="timed out", lowest_waiting=None)[0].endswith("  NOT WELL")
+
+
 def test_before_redis_has_answered_once() -> None:
     console = Console(file=StringIO(), width=80)
     console.print(picture(None, History(), "gone", load(), console))
