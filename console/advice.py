@@ -81,8 +81,8 @@ def _services(seen: Overview) -> Iterator[Concern]:
     for node in seen.nodes:
         yield from _not_ready(node.name, node.not_ready)
     for lost in seen.lost:
-        text = f"{lost.name} stopped reporting {lost.silent_s:.0f} s ago and has not said that it ends"
-        advice = "it died or can't reach Redis: see its log; if it was replaced, this is forgotten after a minute"
+        text = f"{lost.name} is gone: its last report is {lost.silent_s:.0f} s old"
+        advice = "it died or can't reach Redis: see its log; forgotten after a minute"
         yield Concern(WARNING, "service_lost", text, advice)
 
 

@@ -15,25 +15,26 @@ STYLES = {CRITICAL: "bold red", NOTICE: "cyan"}
 BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def header(seen: Overview, settings: Settings) -> Text:
-    """Which deployment this is, and whether it is well."""
-    verdict = Text("well", "bold green") if seen.is_well else Text("NOT WELL", "bold red")
+def header(seen: Overview, settings: Settings, *, answers: bool = True) -> Text:
+    """Which deployment this is, and whether it is well; without an answer of Redis it is not."""
+    verdict = Text("well", "bold green") if seen.is_well and answers else Text("NOT WELL", "bold red")
     where = f"{place(settings.redis_url)}, namespace {settings.namespace}"
     return Text.assemble(("parade", "bold"), f"  {where}  ", verdict)
 
 
-def screen(seen: Overview, most_nodes: int | None = None, *, rates: bool = True) -> Group:
-    """Everything but the header; of the nodes at most so many, and the rates unless they are shown elsewhere."""
-    rows = [*(_flow(seen) if rates else []), *_order(seen), *_parts(seen)]
-    parts: list[RenderableType] = [_facts(rows), Text(), nodes(seen, most_nodes)]
-    if seen.warnings:
-        parts += [Text(), *warnings(seen)]
-    return Group(*parts)
+def flow(seen: Overview) -> Table:
+    """What flows, from two snapshots."""
+    return _named(_flow(seen))
 
 
-def _facts(rows: list[tuple[str, str]]) -> Table:
+def standing(seen: Overview) -> Table:
+    """Where the stream stands, and who does the work."""
+    return _named([*_order(seen), *_parts(seen)])
+
+
+def _named(rows: list[tuple[str, str]]) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", no_wrap=True)
+    table.add_column(style="dim", no_wrap=True, min_width=13)
     table.add_column()
     for name, value in rows:
         table.add_row(name, value)

@@ -4,11 +4,12 @@ import json
 import time
 
 from rich.console import Console
+from rich.text import Text
 
 from console import redis_calls
 from console.facts import Overview
 from console.overview import overview, read
-from console.render import header, screen
+from console.render import flow, header, nodes, standing, warnings
 from contract.settings import Settings
 
 BETWEEN_S = 1.2
@@ -22,8 +23,9 @@ def run(settings: Settings, *, as_json: bool) -> int:
         print(json.dumps(seen.as_json(), indent=2))  # noqa: T201
     else:
         console = Console(highlight=False)
-        console.print(header(seen, settings))
-        console.print(screen(seen))
+        console.print(header(seen, settings), flow(seen), standing(seen), Text(), nodes(seen), sep="\n")
+        if seen.warnings:
+            console.print(Text(), *warnings(seen), sep="\n", soft_wrap=True)
     return 0 if seen.is_well else 1
 
 

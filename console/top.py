@@ -30,7 +30,7 @@ from rich.text import Text
 from console import redis_calls
 from console.facts import Overview
 from console.overview import Snapshot, overview, read
-from console.render import header, screen, size, sparkline
+from console.render import header, nodes, size, sparkline, standing, warnings
 from contract.errors import ParadeError
 from contract.settings import Settings
 
@@ -42,12 +42,12 @@ COMPARED = 4
 HISTORY = 120
 """A minute of looks."""
 FIXED_LINES = 20
-"""Lines of the screen beside nodes and warnings."""
+"""Lines of the screen beside nodes and what is wrong."""
 LABELS_WIDTH = 30
 """Of a drawn line: its name and its last value."""
 SVG_S = 10.0
 SVG_SIZE = (100, 32)
-QUIT = (b"q", b"Q", b"\x1b", b"\x04")
+QUIT = (b"q", b"Q", b"\x04")
 
 
 class History:
@@ -86,8 +86,8 @@ def run(settings: Settings, seconds: float | None) -> bool:
         with redis_calls.connected(settings) as client:
             read(client, settings.keys)  # no Redis at all is an error, and not a screen
             with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
-                for picture in _pictures(client, settings, console, lambda: pressed(EVERY_S), seconds):
-                    live.update(picture, refresh=True)
+                for each in _pictures(client, settings, console, lambda: pressed(EVERY_S), seconds):
+                    live.update(each, refresh=True)
     except KeyboardInterrupt:
         return True
     return False
@@ -100,11 +100,11 @@ def draw(settings: Settings, path: Path, seconds: float) -> None:
         record=True, file=io.StringIO(), width=width, height=height, force_terminal=True, color_system="truecolor",
         highlight=False,
     )  # fmt: skip
-    picture: RenderableType = Text()
+    last: RenderableType = Text()
     with redis_calls.connected(settings) as client:
-        for picture in _pictures(client, settings, canvas, _not_pressed, seconds):  # noqa: B007 (the last one is drawn)
+        for last in _pictures(client, settings, canvas, _not_pressed, seconds):  # noqa: B007 (the last one is drawn)
             pass
-    canvas.print(picture)
+    canvas.print(last)
     try:
         path.write_text(_without_fonts(canvas.export_svg(title="parade top")))
     except OSError as problem:
@@ -133,20 +133,23 @@ def _pictures(
             seen = history.add(read(client, settings.keys))
         except redis.RedisError as error:
             problem = str(error)
-        yield _picture(seen, history, problem, settings, console)
+        yield picture(seen, history, problem, settings, console)
         if key() in QUIT:
             return
 
 
-def _picture(
+def picture(
     seen: Overview | None, history: History, problem: str, settings: Settings, console: Console
 ) -> RenderableType:
+    """One screen; `problem` says why Redis did not answer this time."""
     away = [Text(f"Redis does not answer: {problem}", "bold red")] if problem else []
     if seen is None:
         return Group(*away)
+    # Where it does not fit, what is wrong comes first and nodes are what is cut off.
     most_nodes = max(1, console.height - FIXED_LINES - 2 * len(seen.warnings) - len(away))
-    lines = _lines(history, console.width)
-    return Group(header(seen, settings), *away, Text(), lines, Text(), screen(seen, most_nodes, rates=False))
+    wrong = [*away, *warnings(seen)]
+    lines, parts = _lines(history, console.width), (standing(seen), Text(), nodes(seen, most_nodes))
+    return Group(header(seen, settings, answers=not problem), *wrong, Text(), lines, Text(), *parts)
 
 
 def _lines(history: History, width: int) -> Table:

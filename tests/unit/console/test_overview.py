@@ -200,7 +200,7 @@ def test_a_service_that_died_is_lost_for_a_while() -> None:
     dead = report(FanoutStats(), START_MS - 12_000, node="gone")
     seen = overview(with_service(snapshot(), "fanout/dead-1", dead))
     assert names(seen) == ["service_lost"]
-    assert "fanout/dead-1 stopped reporting 12 s ago" in seen.warnings[0].text
+    assert "fanout/dead-1 is gone: its last report is 12 s old" in seen.warnings[0].text
     listener = with_service(snapshot(), LISTENER, report(ListenerStats(), START_MS - 5100))
     assert names(overview(listener)) == ["no_listener", "service_lost"]
 

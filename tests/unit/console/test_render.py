@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from console.overview import overview
-from console.render import duration, header, screen, size, sparkline
+from console.render import duration, flow, header, nodes, size, sparkline, standing, warnings
 from console.snapshot import Beat
 from contract.settings import load
 from fanout.stats import FanoutStats
@@ -30,7 +30,8 @@ def printed(width: int = 80, most_nodes: int | None = None) -> list[str]:
     console = Console(file=StringIO(), width=width, highlight=False)
     seen = overview(now, before)
     settings = load(redis_url="redis://127.0.0.1:6390/0")
-    console.print(header(seen, settings), screen(seen, most_nodes))
+    parts = (header(seen, settings), flow(seen), standing(seen), nodes(seen, most_nodes), *warnings(seen))
+    console.print(*parts, sep="\n")
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return [line.rstrip() for line in text.splitlines()]
 
