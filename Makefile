@@ -14,7 +14,7 @@ install: .venv/installed ## make .venv with the parade command
 demo: install ## run the whole system on a million events and check every byte
 	@$(BIN)/parade demo
 
-test: .venv/installed-dev ## all tests (redis-server and redis-cli are used where they are installed)
+test: .venv/installed-dev ## all tests (redis-server, redis-cli and chromium are used where they are installed)
 	$(BIN)/python -m pytest $(ARGS)
 
 test-compose: .venv/installed-dev ## the compose file on a real engine; ENGINE=script starts one where there is none

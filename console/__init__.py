@@ -14,4 +14,7 @@ snapshot.py   what Redis says about a deployment at one moment
 facts.py      what an overview consists of
 overview.py   the overview itself: two snapshots in, everything that is to be shown out
 advice.py     what is wrong, and what to do about it
+dashboard.py  the web dashboard's server; dashboard.html is its page
+live.py       one look a second for all its viewers, and the history of its charts
+web_access.py who may see it
 """

@@ -1,6 +1,7 @@
 """The commands that look into a deployment, and `skip`: their options. Each one's work is in a file of its own."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from console import graph, rejected, skip, status, tap, top
 from console.options import INTERRUPTED, Json, Namespace, RedisUrl, deployment
+from contract.redis_url import parse
 
 app = typer.Typer()
 PANEL = "Look inside a deployment (of --redis-url, or the `parade up` on this machine)"
@@ -118,3 +120,30 @@ def skip_command(
     recorded: see `parade rejected`.
     """
     skip.run(deployment(redis_url=redis_url, namespace=namespace), to, as_json=as_json)
+
+
+@app.command("dashboard", rich_help_panel=PANEL)
+def dashboard_command(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port of the page")] = 9190,
+    host: Annotated[str, typer.Option(help="address that the page is served on")] = "127.0.0.1",
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PARADE_DASHBOARD_PASSWORD",
+            help="what the browser has to send; as an option, others on this machine can see it",
+            show_default="none",
+        ),
+    ] = None,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = None,
+) -> None:
+    """The same as a web page: the pipeline with its rates, charts, nodes, refused lines, and what is wrong.
+
+    Nothing can be changed there. Without a password it answers to localhost and to IP addresses only, no names.
+    """
+    # Imported only where it is used: an HTTP server takes time to load.
+    from console import dashboard
+
+    find = partial(deployment, redis_url=redis_url, namespace=namespace)
+    parse(find().redis_url)  # a mistake in the options ends the command; what goes wrong later is shown on the page
+    dashboard.run(dashboard.Place(host, port, password or None), find)

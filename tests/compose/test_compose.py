@@ -1,15 +1,21 @@
 """The compose file, used as it is meant to be used: scaled, drained, killed and restarted while events stream."""
 
+import base64
 import random
 import re
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from simulator.oracle import Oracle
 from simulator.workload import Workload
 from tests.compose.stack import Stack
+from tests.servers import free_port
 from tests.system.deployment import ROOT, wait_until
 from tests.system.peers import Audience, Peer, assert_unbroken, generated, last_number, slowly, source
 from tests.system.terminal import check_session, sessions
@@ -232,3 +238,22 @@ def test_the_clients_address_reaches_the_logs(stack: Stack) -> None:
     balancer = stack.compose("exec", "-T", "balancer", "hostname", "-i").split()
     assert peers
     assert not set(peers) & set(balancer)
+
+
+def test_the_dashboard_is_on_loopback_and_asks_for_its_password(stack: Stack) -> None:
+    port = free_port()
+    stack.environment |= {"PARADE_DASHBOARD_PORT": str(port), "PARADE_DASHBOARD_PASSWORD": "secret"}
+    stack.compose("--profile", "observe", "up", "-d", "--no-deps", "dashboard")
+    try:
+        wait_until(lambda: stack.healthy("dashboard", 1), "it is healthy", 60)
+        (container,) = stack.containers("dashboard")
+        published = subprocess.run(["docker", "port", container], capture_output=True, text=True, check=True).stdout
+        assert published.split() == ["9190/tcp", "->", f"127.0.0.1:{port}"]
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/events", timeout=10)
+        login = "Basic " + base64.b64encode(b"any:secret").decode()
+        asked = urllib.request.Request(f"http://127.0.0.1:{port}/events", headers={"Authorization": login})
+        with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310 (our own URL)
+            assert any(line.startswith(b'data: {"overview"') for line in answer)
+    finally:
+        stack.compose("--profile", "observe", "rm", "-sf", "dashboard")

@@ -1,0 +1,106 @@
+"""Who may see the dashboard, and what its page may do. Pure.
+
+Without a password, only `localhost` and IP addresses are answered as the host asked for. A page of any other site can
+have its own name point at this machine (DNS rebinding) and then read what it likes, as far as that name is answered.
+With a password names are welcome: the browser gives it to nobody but the name for which it was typed in.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ASK = 'Basic realm="Parade", charset="UTF-8"'
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An HTTP status and what to tell the person."""
+
+    status: int
+    text: str
+
+
+WRONG_HOST = Refusal(
+    421, "Without a password the dashboard answers to localhost and to IP addresses only. Set one to use a name."
+)
+WRONG_SITE = Refusal(403, "The dashboard is not for other sites' pages.")
+WRONG_PASSWORD = Refusal(401, "The dashboard needs its password; any user name will do.")
+
+
+def refusal(password: str | None, asked: Mapping[str, str]) -> Refusal | None:
+    """Why a request with these headers is refused; None when it is welcome."""
+    if password is None:
+        if not _is_address(asked.get("Host", "")):
+            return WRONG_HOST
+    elif not _has_password(asked.get("Authorization", ""), password):
+        return WRONG_PASSWORD
+    # Other sites may link to the page, but not take up the places of its viewers.
+    foreign = asked.get("Sec-Fetch-Site") == "cross-site" and asked.get("Sec-Fetch-Mode") != "navigate"
+    return WRONG_SITE if foreign else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine can reach a server that is bound to this host."""
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(_bare(host)).is_loopback)
+
+
+def headers(page: str) -> dict[str, str]:
+    """Headers of every answer: a browser runs this page's own script and style, and nothing else at all."""
+    script, style = (_hashes(page, tag) for tag in ("script", "style"))
+    policy = [
+        "default-src 'none'",
+        f"script-src {script}",
+        f"style-src {style}",
+        "img-src data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+    return {
+        "Content-Security-Policy": "; ".join(policy),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+
+
+def _is_address(host: str) -> bool:
+    bare = _bare(host)
+    if bare == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(bare)
+    except ValueError:
+        return False
+    return True
+
+
+def _bare(host: str) -> str:
+    """Without port and brackets."""
+    bracketed = re.fullmatch(r"\[([^\]]*)\](:\d+)?", host)
+    if bracketed:
+        return bracketed[1]
+    return host.partition(":")[0] if host.count(":") == 1 else host
+
+
+def _has_password(authorization: str, password: str) -> bool:
+    kind, _, code = authorization.partition(" ")
+    try:
+        given = base64.b64decode(code, validate=True) if kind.lower() == "basic" else b""
+    except (binascii.Error, ValueError):
+        given = b""
+    return hmac.compare_digest(given.partition(b":")[2], password.encode())
+
+
+def _hashes(page: str, tag: str) -> str:
+    found = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    sums = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in found)
+    return " ".join(f"'sha256-{each}'" for each in sums)

@@ -1,0 +1,238 @@
+"""`parade dashboard` in a real browser, on a real deployment."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from contract.settings import environment_name
+from tests.servers import free_port, wait_for_port
+from tests.system.browser import Browser, chromium
+from tests.system.deployment import Deployment, running
+from tests.system.peers import source
+from tests.system.up import PARADE
+
+CLIENTS = 5
+SHOWN_AS_TEXT = '<img src=x onerror="document.title=`owned`"><script>document.title="owned"</script>'
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A deployment, its dashboard and the browser that shows it."""
+
+    system: Deployment
+    url: str
+    browser: Browser
+
+    def figure(self, name: str) -> str:
+        """One of the large figures, by its name."""
+        tile = f"[...document.querySelectorAll('#tiles dt')].find((each) => each.textContent === {name!r})"
+        return str(self.browser.run(f"{tile}.nextElementSibling.textContent"))
+
+    def see(self, script: str) -> None:
+        self.browser.wait_for(script)
+
+
+@contextlib.contextmanager
+def dashboard(url: str, namespace: str, port: int, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """`parade dashboard` as a process; it must end well when it is told to."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")}
+    command = [PARADE, "dashboard", "--port", str(port), "--redis-url", url, "--namespace", namespace]
+    with subprocess.Popen(command, env=clean | environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for_port(port)
+            yield process
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def system(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    log = tmp_path_factory.mktemp("dashboard") / "log"
+    with running(valkey_url, f"test-dashboard-{os.getpid()}", log) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="module")
+def page(system: Deployment, valkey_url: str) -> Iterator[str]:
+    """The URL of a dashboard of the system."""
+    port = free_port()
+    with dashboard(valkey_url, system.keys.namespace, port):
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture
+def stage(browser: Browser, system: Deployment, page: str) -> Iterator[Stage]:
+    """The dashboard on a wide screen; whatever the test does, the page must not complain."""
+    browser.screen(1280, 900)
+    browser.open(page)
+    browser.wait_for("document.querySelector('#banner.good') !== null")
+    browser.complaints()  # of the page before
+    yield Stage(system, page, browser)
+    assert browser.complaints() == []
+
+
+@contextlib.contextmanager
+def simulation(system: Deployment, url: str, events: int, rate: int) -> Iterator[None]:
+    """`parade simulate` meanwhile; it must pass in the end."""
+    ports = ["--event-port", str(system.event_port), "--client-port", str(system.client_port)]
+    size = ["--events", str(events), "--clients", str(CLIENTS), "--rate", str(rate)]
+    place = {environment_name("redis_url"): url, environment_name("namespace"): system.keys.namespace}
+    with subprocess.Popen(
+        [PARADE, "simulate", *ports, *size], env=os.environ | place, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield
+            said, _ = process.communicate(timeout=60)
+            assert process.returncode == 0, said
+        finally:
+            process.kill()
+
+
+def test_the_numbers_move_while_a_simulation_runs(stage: Stage, valkey_url: str) -> None:
+    stage.see("document.title.startsWith('0 events/s')")
+    assert stage.browser.text("#link") == "live"
+    with simulation(stage.system, valkey_url, events=8_000, rate=2_000):
+        stage.see(f"document.querySelector('#pipeline svg').textContent.includes('{CLIENTS} users')")
+        stage.see("parseInt(document.title.replace(',', '')) > 500")
+        first = int(stage.figure("Next number").replace(",", ""))
+        for name in ("Events/s", "Notifications/s"):
+            assert float(stage.figure(name).strip("k").replace(",", "")) > 0
+        assert stage.figure("Latency, p99").endswith(("ms", " s"))
+        rates = "[...document.querySelectorAll('#pipeline .rate')].map((each) => parseFloat(each.textContent))"
+        stage.see(f"{rates}.length === 5 && {rates}.every((rate) => rate > 0)")
+        stage.see("document.querySelectorAll('#pipeline .flow:not(.still)').length >= 5")
+        stage.see(f"parseInt(document.querySelector('#tiles dd').textContent.replace(/,/g, '')) > {first}")
+        stage.see("document.querySelectorAll('.chart .curve').length === 6")
+        for curve in range(6):
+            stage.see(f"document.querySelectorAll('.chart .curve')[{curve}].getAttribute('d').includes('L')")
+        connections = "[...document.querySelectorAll('#nodes tbody tr')].map((row) => +row.cells[1].textContent)"
+        stage.see(f"{connections}.length === 2 && {connections}[0] + {connections}[1] === {CLIENTS}")
+    stage.see("document.title.startsWith('0 events/s')")
+
+    # Whoever comes later sees the minutes before at once.
+    stage.browser.open(stage.url)
+    stage.see("document.querySelector('.chart .curve.violet')?.getAttribute('d').split('L').length > 4")
+
+
+def test_a_stopped_sequencer_and_a_gap_turn_the_page_to_warnings(stage: Stage) -> None:
+    (sequencer,) = stage.system.of("sequencer")
+    sequencer.terminate()
+    assert sequencer.wait(10) == 0
+    stage.see("document.querySelector('#banner.critical') !== null")
+    assert "nobody sequences" in stage.browser.text("#concerns")
+    assert "nobody sequences" in stage.browser.text("[role=alert]"), "it is spoken, too"
+    assert stage.browser.run("document.title").startswith("⚠")
+    assert "nobody" in stage.browser.text("#pipeline .box.alarm")
+    stage.system.start("sequencer")
+    stage.see("document.querySelector('#banner.good') !== null")
+    assert stage.browser.text("[role=alert]") == ""
+    assert not stage.browser.run("document.title").startswith("⚠")
+
+    number = stage.system.state("next") or 1
+    source(stage.system.event_port, b"%d|B\n" % (number + 2))
+    stage.see("document.querySelector('#pipeline').textContent.includes('2 missing')")
+    assert stage.figure("Waiting") == "1"
+    assert f"{number:,}" in stage.browser.text("#pipeline .box.watch")
+    source(stage.system.event_port, b"%d|B\n%d|B\n" % (number, number + 1))
+    stage.see("document.querySelector('#pipeline').textContent.includes('no gap')")
+
+
+def test_refused_lines_are_shown_as_the_text_that_they_are(stage: Stage) -> None:
+    # The record keeps 64 bytes of a line.
+    hostile = [SHOWN_AS_TEXT[:40], SHOWN_AS_TEXT[40:], "\x1b[31m\u202ereversed", 'it\'s "quoted" & <b>bold</b>']
+    source(stage.system.event_port, "".join(f"{line}\n" for line in hostile).encode())
+    stage.see(f"document.querySelectorAll('#rejected tbody tr').length >= {len(hostile)}")
+    shown = stage.browser.run(
+        "[...document.querySelectorAll('#rejected tbody tr')].map((row) => row.cells[2].textContent)"
+    )
+    assert shown[: len(hostile)][::-1] == [*hostile[:2], "\\u001b[31m\\u202ereversed", hostile[3]]
+    assert stage.browser.run("document.querySelectorAll('#rejected img, #rejected script, #rejected b').length") == 0
+    assert "owned" not in stage.browser.run("document.title")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_every_screen(stage: Stage, width: int, scheme: str) -> None:
+    stage.browser.screen(width, 800, scheme)
+    stage.see(f"document.querySelector('#pipeline svg').viewBox.baseVal.width <= {width}")
+    assert stage.browser.run("document.documentElement.scrollWidth") <= width
+    overflowing = stage.browser.run(
+        """
+        [...document.querySelectorAll('svg text')].filter((each) => {
+          const box = each.getBoundingClientRect(), around = each.closest('svg').getBoundingClientRect();
+          return box.left < around.left - 1 || box.right > around.right + 1;
+        }).map((each) => each.textContent)""".strip()
+    )
+    assert overflowing == []
+    background = stage.browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    ink = stage.browser.run("getComputedStyle(document.body).color.match(/\\d+/g).map(Number)")
+    assert (sum(background) < sum(ink)) == (scheme == "dark")
+
+
+def test_the_keyboard_reaches_everything(stage: Stage) -> None:
+    stage.see("document.querySelector('.chart .curve')?.getAttribute('d').includes('L')")
+    stage.browser.run("document.querySelector('.chart svg').focus()")
+    for key in ("ArrowLeft", "ArrowLeft"):
+        stage.browser.press(key)
+    stage.see("document.querySelectorAll('.chart .cursor').length === 4")
+    assert " at " in stage.browser.run("document.activeElement.getAttribute('aria-label')")
+    stage.browser.press("Escape")
+    stage.see("document.querySelectorAll('.chart .cursor').length === 0")
+    scrolling = "[...document.querySelectorAll('.scroll')].every((each) => each.tabIndex === 0)"
+    assert stage.browser.run(scrolling)
+
+
+def test_a_lost_connection_is_said_and_made_again(browser: Browser, system: Deployment, valkey_url: str) -> None:
+    port, namespace = free_port(), system.keys.namespace
+    with dashboard(valkey_url, namespace, port):
+        browser.open(f"http://127.0.0.1:{port}/")
+        browser.wait_for("document.querySelector('#banner.good') !== null")
+    browser.wait_for("document.querySelector('#link.lost') !== null")
+    assert browser.run("document.title").startswith("⚠ Connection lost")
+    assert "Connection lost" in browser.text("[role=alert]")
+    with dashboard(valkey_url, namespace, port):
+        browser.wait_for("document.querySelector('#link.live') !== null")
+        browser.wait_for("document.querySelector('#banner.good') !== null")
+    refused = [said for said in browser.complaints() if not said.startswith("network: ")]
+    assert refused == []
+
+
+def test_the_password_opens_the_page_and_its_events(browser: Browser, system: Deployment, valkey_url: str) -> None:
+    port = free_port()
+    with dashboard(valkey_url, system.keys.namespace, port, **{environment_name("dashboard_password"): "open sesame"}):
+        browser.open(f"http://someone:open%20sesame@127.0.0.1:{port}/")
+        browser.wait_for("document.querySelector('#link.live') !== null")
+    browser.complaints()
+
+
+def test_a_redis_that_does_not_answer_is_said(browser: Browser, valkey_url: str) -> None:
+    port = free_port()
+    with dashboard(f"{valkey_url.removesuffix('0')}99", "parade", port):
+        browser.open(f"http://127.0.0.1:{port}/")
+        browser.wait_for("document.querySelector('#banner.critical') !== null")
+        assert "DB index is out of range" in browser.text("#concerns")
+        assert browser.run("document.title").startswith("⚠")
+
+
+def test_it_says_where_it_is_and_what_is_wrong_with_its_options(valkey_url: str, namespace: str) -> None:
+    port = free_port()
+    with dashboard(valkey_url, namespace, port) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"dashboard: http://127.0.0.1:{port}/\n"
+    done = subprocess.run(
+        [PARADE, "dashboard", "--redis-url", "nonsense"], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 1
+    assert "is not a Redis URL" in done.stderr
