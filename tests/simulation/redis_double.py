@@ -144,6 +144,9 @@ class Redis:
         micros = int(self._now() * 1_000_000) + 1_700_000_000_000_000
         return [b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)]
 
+    def _do_info(self, _: bytes) -> bytes:
+        return b"# Memory\r\nused_memory:1000\r\nmaxmemory:0\r\n"
+
     # Strings
 
     def _do_get(self, key: bytes) -> bytes | None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -40,6 +41,14 @@ class Prometheus:
             body = json.loads(answer.read())
         assert body["status"] == "success", body
         return body["data"]
+
+    def is_ready(self) -> bool:
+        """Whether it answers queries; it listens before that."""
+        try:
+            self.query("up")
+        except urllib.error.HTTPError:
+            return False
+        return True
 
     def query(self, expression: str) -> list[Any]:
         """The series that it finds now."""
@@ -76,7 +85,9 @@ def prometheus(folder: Path, ports: dict[str, int]) -> Iterator[Prometheus]:
         process = subprocess.Popen(["prometheus", *options], stdout=log, stderr=log)
     try:
         wait_for_port(port)
-        yield Prometheus(port)
+        watcher = Prometheus(port)
+        wait_until(watcher.is_ready, "Prometheus has read its data")
+        yield watcher
     finally:
         process.kill()
         process.wait()
