@@ -60,8 +60,11 @@ def system_server(port: int, *options: str) -> Iterator["subprocess.Popen[bytes]
 
 
 @contextmanager
-def sentinel_server(port: int, folder: Path, service: str, primary_port: int) -> Iterator[None]:
-    """A Sentinel that watches over a primary on loopback and needs a second one's vote to replace it."""
+def sentinel_server(port: int, folder: Path, service: str, primary_port: int, password: str) -> Iterator[None]:
+    """A Sentinel that watches over a primary on loopback and needs a second one's vote to replace it.
+
+    `password` is that of the data servers.
+    """
     program = shutil.which("redis-server")
     assert program is not None
     config = folder / f"sentinel-{port}.conf"
@@ -71,6 +74,7 @@ def sentinel_server(port: int, folder: Path, service: str, primary_port: int) ->
         f"dir {folder}",
         f"sentinel monitor {service} 127.0.0.1 {primary_port} 2",
     ]
+    lines += [f"sentinel auth-pass {service} {password}"]
     lines += [f"sentinel down-after-milliseconds {service} 1000", f"sentinel failover-timeout {service} 10000"]
     config.write_text("\n".join(lines) + "\n")
     process = subprocess.Popen([program, str(config), "--sentinel"], stdout=subprocess.DEVNULL)

@@ -37,6 +37,7 @@ def redis_at(url: str) -> Any:
     options: dict[str, Any] = {"decode_responses": True, "encoding_errors": "replace"}
     where = redis_url.parse(url)
     if where.sentinels:
+        options["password"] = where.password
         return Sentinel(where.sentinels).master_for(where.service, **options)  # type: ignore[no-untyped-call]
     return redis.Redis.from_url(url, **options)
 

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import redis
 
@@ -12,6 +13,7 @@ from tests.servers import free_port, sentinel_server, system_server
 from tests.system.deployment import wait_until
 
 SERVICE = "parade-main"
+PASSWORD = "se/cret"  # noqa: S105 (of servers that live for one test)
 
 Server = subprocess.Popen[bytes]
 
@@ -23,7 +25,7 @@ class Replicated:
         self._servers = servers
         self._clients = clients
         hosts = ",".join(f"127.0.0.1:{port}" for port in sentinel_ports)
-        self.url = f"redis+sentinel://{hosts}/{SERVICE}/0"
+        self.url = f"redis+sentinel://:{quote(PASSWORD, safe='')}@{hosts}/{SERVICE}/0"
 
     def kill_primary(self) -> None:
         """SIGKILL; one of the replicas is promoted within a few seconds."""
@@ -51,14 +53,15 @@ def replicated(folder: Path, replicas: int) -> Iterator[Replicated]:
     with ExitStack() as stack:
         for port in ports:
             (folder / str(port)).mkdir()
-            servers.append(stack.enter_context(system_server(port, "--dir", str(folder / str(port)))))
-        clients = [stack.enter_context(redis.Redis(port=port)) for port in ports]
+            options = ("--dir", str(folder / str(port)), "--requirepass", PASSWORD, "--masterauth", PASSWORD)
+            servers.append(stack.enter_context(system_server(port, *options)))
+        clients = [stack.enter_context(redis.Redis(port=port, password=PASSWORD)) for port in ports]
         for client in clients[1:]:
             client.replicaof("127.0.0.1", str(ports[0]))
         wait_until(lambda: all(_is_in_sync(each) for each in clients[1:]), "replication is up", 60)
         sentinel_ports = [free_port() for _ in range(3)]
         for port in sentinel_ports:
-            stack.enter_context(sentinel_server(port, folder, SERVICE, ports[0]))
+            stack.enter_context(sentinel_server(port, folder, SERVICE, ports[0], PASSWORD))
         sentinels = [stack.enter_context(redis.Redis(port=port)) for port in sentinel_ports]
         wait_until(lambda: all(_knows_all(each, replicas) for each in sentinels), "the Sentinels know everyone", 60)
         yield Replicated(servers, clients, sentinel_ports)
