@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ hypothesis_settings.load_profile("parade")
 
 
 def pytest_configure() -> None:
+    # A shell's background job ignores Ctrl-C, and so would all that the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("PARADE_")]:
         del os.environ[name]  # the tests choose their own settings
 

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import redis
 
 from tests.servers import free_port
 from tests.system.deployment import Deployment, running, wait_until
-from tests.system.up import PARADE, Up, clean_environment, parade, parade_up
+from tests.system.up import Up, parade, parade_up, started
 
 NEXT, WAITING = "{parade}:state", "{parade}:waiting"
 
@@ -95,7 +94,7 @@ def test_status_of_a_system_that_is_well(up: Up, store: Any) -> None:
 @pytest.mark.usefixtures("up")
 def test_status_shows_what_flows() -> None:
     options = ["--events", "20000", "--rate", "4000", "--clients", "10", "--json"]
-    with subprocess.Popen([PARADE, "simulate", *options], stdout=subprocess.PIPE, env=clean_environment()) as work:
+    with started("simulate", *options) as work:
         flowing = lambda: status()[2]["rates"]["notifications"] > 1000  # noqa: E731
         wait_until(flowing, "notifications flow")
         _, _, seen = status()
@@ -242,13 +241,7 @@ def test_skip_gives_up_waiting_for_a_sequencer_that_hangs(valkey_url: str, names
 
 def test_a_simulation_that_leaves_a_number_out(store: Any) -> None:
     options = ["--events", "5000", "--clients", "10", "--leave-out", "2500", "--json"]
-    with subprocess.Popen(
-        [PARADE, "simulate", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean_environment(),
-    ) as work:
+    with started("simulate", *options) as work:
         wait_until(lambda: next_is(store, 2500) and store.zcard(WAITING) > 2000, "all wait for that number")
         assert work.poll() is None
         done = parade("skip")
@@ -282,12 +275,9 @@ def test_numbers_that_can_not_be_left_out(store: Any) -> None:
 
 
 def test_tap_shows_what_a_user_receives(up: Up, store: Any) -> None:
-    command = [PARADE, "tap", "50", "51", "--json"]
     with (
         client_of(up, store, "50") as client,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
-        ) as tap,
+        started("tap", "50", "51", "--json") as tap,
     ):
         assert tap.stdout is not None
         assert tap.stderr is not None
@@ -311,7 +301,7 @@ def test_tap_of_all(up: Up, store: Any) -> None:
     with (
         client_of(up, store, "50"),
         client_of(up, store, "51"),
-        subprocess.Popen([PARADE, "tap", "--all"], stdout=subprocess.PIPE, text=True, env=clean_environment()) as tap,
+        started("tap", "--all") as tap,
     ):
         assert tap.stdout is not None
         wait_until(lambda: store.pubsub_numpat() == 1, "the tap listens")
@@ -328,7 +318,7 @@ def test_tap_of_all(up: Up, store: Any) -> None:
 def test_a_tap_that_is_cut_off_says_so(up: Up, store: Any) -> None:
     with (
         client_of(up, store, "50") as client,
-        subprocess.Popen([PARADE, "tap", "--all"], stderr=subprocess.PIPE, text=True, env=clean_environment()) as tap,
+        started("tap", "--all") as tap,
     ):
         wait_until(lambda: store.pubsub_numpat() == 1, "the tap listens")
         (mine,) = (each["id"] for each in store.client_list() if each["psub"] == "1")
@@ -386,8 +376,7 @@ def test_rejected(up: Up, store: Any, tmp_path: Path) -> None:
 def test_rejected_follows(up: Up, store: Any) -> None:
     send(up, "first")
     wait_until(lambda: store.xlen("{parade}:rejected") == 1, "it is recorded")
-    command = [PARADE, "rejected", "--follow", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as follow:
+    with started("rejected", "--follow", "--json") as follow:
         assert follow.stdout is not None
         assert json.loads(follow.stdout.readline())["line"] == "first"
         send(up, "second")

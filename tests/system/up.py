@@ -72,6 +72,19 @@ def clean_environment(**environment: str) -> dict[str, str]:
 
 
 @contextmanager
+def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """A `parade` command that runs while the test does other things; ended with it in any case."""
+    command = [PARADE, *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
 def parade_up(*options: str, redis_url: str | None = None, check: bool = True, **environment: str) -> Iterator[Up]:
     """Start `parade up` on free ports and wait for its `ready`; ends it, and checks that it ended well."""
     event_port, client_port, redis_port = free_port(), free_port(), free_port()
