@@ -37,7 +37,10 @@ async def served(service: str, settings: Settings, readiness: Readiness) -> Asyn
         return web.json_response({"alive": True})
 
     async def metrics(_: web.Request) -> web.Response:
-        body = exposition(service, readiness.observe(), not readiness.why_not())
+        stats = readiness.observe()
+        if stats is None:
+            return web.Response(text="the service has not started yet", status=503)
+        body = exposition(service, stats, not readiness.why_not())
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application()
