@@ -3,12 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install demo test test-compose soak check format bench lock clean
+.PHONY: help install demo test test-compose soak check format bench bench-plots bench-compare lock clean
 COMPOSE_TESTS = $(BIN)/python -m pytest tests/compose $(ARGS)
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: .venv/installed ## make .venv with the parade command
 demo: install ## run the whole system on a million events and check every byte
@@ -34,8 +34,14 @@ format: .venv/installed-dev ## format the code and sort imports
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## measure throughput and latency; a table, and bench.json
+bench: install ## measure throughput, latency, CPU time and memory; a table, and bench.json
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-plots: .venv/installed-dev ## draw bench.json, made with ARGS=--sweep, into docs/
+	$(BIN)/python -m tests.bench.plots $(ARGS)
+
+bench-compare: install ## measure this tree and another revision in turn: BASE=v0.1.0
+	@$(BIN)/python -m tests.bench.compare $(or $(BASE),$(error give BASE=<revision>)) $(ARGS)
 
 LOCK = $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --custom-compile-command 'make lock' --upgrade
@@ -46,7 +52,7 @@ lock: .venv/installed-dev ## resolve the dependencies anew
 	$(LOCK) --extra embedded --group dev -o requirements/dev.lock
 
 clean: ## remove what the targets made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info bench.json
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build bench*.json
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

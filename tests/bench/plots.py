@@ -1,0 +1,105 @@
+"""`make bench-plots`: the figures of bench.json as SVG in docs/ (throughput, latency, cost of an event)."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("svg")
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+Results = Sequence[dict[str, Any]]
+EVENTS, NOTIFICATIONS, THIRD = "#0969da", "#bc4c00", "#8250df"
+STEPS = 20
+"""Points of a curve that a run's samples are brought down to."""
+
+
+def main() -> None:
+    """Draw them all."""
+    parser = argparse.ArgumentParser(prog="make bench-plots", description=__doc__)
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="written by `make bench` with --sweep")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="directory for the plots")
+    options = parser.parse_args()
+    plt.rcParams.update({"svg.hashsalt": "parade", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3})
+    draw(json.loads(options.json.read_text())["cases"], options.out)
+
+
+def draw(results: Results, directory: Path) -> list[Path]:
+    """Each plot that the results suffice for; returns the files."""
+    sweep = [result for result in results if result["case"].startswith("sweep")]
+    paced = [result for result in sweep if result["latency_ms"]]
+    plots = (
+        ("throughput", throughput, [result for result in sweep if not result["latency_ms"]]),
+        ("latency", latency, paced),
+        ("cost", cost, [result for result in results if len(result["samples"]) > STEPS and not result["latency_ms"]]),
+    )
+    written = []
+    for name, plot, found in plots:
+        if not found:
+            continue
+        figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+        plot(axes, found)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        written.append(directory / f"{name}.svg")
+        figure.savefig(written[-1], facecolor="white", metadata={"Date": None})
+        plt.close(figure)
+    return written
+
+
+def throughput(axes: Axes, results: Results) -> None:
+    """Events and notifications a second against clients; both axes logarithmic."""
+    clients = [result["clients"] for result in results]
+    axes.loglog(clients, [r["events_per_s"] for r in results], "o-", color=EVENTS, label="events/s")
+    axes.loglog(
+        clients, [r["notifications_per_s"] for r in results], "s-", color=NOTIFICATIONS, label="notifications/s"
+    )
+    axes.set(xlabel="clients (of ten times as many users)", title="Throughput against clients")
+    axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    axes.yaxis.set_major_formatter(FuncFormatter(_short))
+    axes.legend(frameon=False)
+
+
+def latency(axes: Axes, results: Results) -> None:
+    """Milliseconds from due time to arrival against the rate."""
+    rates = [result["events_per_s"] for result in results]
+    for name, mark, colour in (("p50", "o-", EVENTS), ("p90", "^-", THIRD), ("p99", "s-", NOTIFICATIONS)):
+        axes.loglog(rates, [result["latency_ms"][name] for result in results], mark, color=colour, label=name)
+    axes.set(xlabel="events/s, 20 a send, 100 clients", ylabel="ms", title="Latency against rate")
+    axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    axes.yaxis.set_major_formatter(FuncFormatter(_short))
+    axes.legend(frameon=False)
+
+
+def cost(axes: Axes, results: Results) -> None:
+    """CPU time of an event against the events before it."""
+    for result, colour in zip(results, (EVENTS, NOTIFICATIONS, THIRD), strict=False):
+        samples = result["samples"]
+        chosen = samples[:: max(1, len(samples) // STEPS)]
+        steps = [(one, two) for one, two in pairwise(chosen) if two[0] > one[0]]
+        events = [two[0] / 1e6 for _, two in steps]
+        axes.plot(events, [_us_per_event(*step) for step in steps], "o-", ms=3, color=colour, label=result["case"])
+    axes.set(xlabel="million events before it", ylabel="CPU µs of the whole system", title="Cost of an event", ylim=0)
+    axes.legend(frameon=False)
+
+
+def _us_per_event(one: tuple[int, float], two: tuple[int, float]) -> float:
+    return (two[1] - one[1]) / (two[0] - one[0]) * 1e6
+
+
+def _short(value: float, _: object = None) -> str:
+    for size, unit in ((1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The benchmark still measures: tiny loads through all of it. How fast they are is nobody's concern here."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.bench import compare, plots
+from tests.bench.author import author
+from tests.bench.cases import Case
+from tests.bench.idle import idle
+from tests.bench.report import summary, table
+from tests.bench.run import run
+from tests.bench.system import PARADE
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads /proc")
+
+TINY = Case("tiny", ("--events", "5000"), clients=5)
+PACED = Case("paced", ("--events", "3000", "--rate", "3000", "--max-batch", "20"), clients=5, fanouts=1)
+
+
+def shown(table: object) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_runs_their_table_and_their_plots(tmp_path: Path) -> None:
+    results = [summary(case, [run(case), run(case)]) for case in (TINY, PACED)]
+    for result, events, fanouts in zip(results, (5_000, 3_000), (2, 1), strict=True):
+        assert result["passed"]
+        assert (result["runs"], result["events"]) == (2, events)
+        processes = {process["name"]: process for process in result["processes"]}
+        assert processes.keys() == {"redis", "sequencer", "fanout", "listener"}
+        assert processes["fanout"]["count"] == fanouts
+        assert sum(process["cpu_s"] for process in processes.values()) > 0
+        assert all(10 < process["peak_mib"] < 500 for name, process in processes.items() if name != "redis")
+    assert results[0]["latency_ms"] is None
+    assert 0 < results[1]["latency_ms"]["p50"] <= results[1]["latency_ms"]["p99"]
+    text = shown(table(results))
+    assert "2 fanouts" in text
+    assert "tiny" in text
+
+    samples = [(1000 * n, 0.01 * n) for n in range(100)]
+    swept = [result | {"case": f"sweep: {result['case']}", "samples": samples} for result in results]
+    written = plots.draw(swept, tmp_path)
+    assert [path.name for path in written] == ["throughput.svg", "latency.svg", "cost.svg"]
+    assert all(path.read_text().startswith("<?xml") for path in written)
+
+
+def test_two_programs_are_compared_in_turn() -> None:
+    before, after = compare.alternating(TINY, PARADE, 1)
+    text = shown(compare.table(TINY, "base", before, after))
+    assert "events_per_s" in text
+    assert "cpu_us_per_event" in text
+    assert "p99" not in text
+
+
+def test_idle_connections_and_a_followed_author() -> None:
+    assert idle(40)["connections"] == 40
+    found = author(300, 20)
+    assert (found["followers"], found["online"]) == (300, 20)
+    assert found["cpu_us_per_notification"] >= 0
