@@ -26,7 +26,8 @@ class Ordering:
         self.skip_to = skip_to
         self.waiting: dict[int, Event] = {int(event[1]): event for event in waiting}
         self._reach = reach
-        self._fresh: list[Iterable[int]] = []
+        self._accepted: list[dict[int, Event]] = []
+        self._newly_waiting: set[int] = set()
         self._skipped: list[tuple[int, int]] = []
 
     def accept(self, events: list[Event], counts: Counter[str]) -> list[tuple[str, bytes]]:
@@ -38,7 +39,7 @@ class Ordering:
         counts["received"] += len(events)
         if self._all_new(fresh, len(events)):
             self.waiting.update(fresh)
-            self._fresh.append(fresh)
+            self._accepted.append(fresh)
             return []
         return self._accept_each(events, counts)
 
@@ -62,6 +63,7 @@ class Ordering:
                     self._skipped.append((self.next, number - 1))
                     self.next = number
                 released += self._release_run(limit - len(released))
+        self._note_waiting()
         return released
 
     def _release_run(self, limit: int) -> list[Event]:
@@ -79,7 +81,9 @@ class Ordering:
         """Undo the release of the last events released, and what was given up among them."""
         if not events:
             return
-        self.waiting.update((int(event[1]), event) for event in events)
+        back = {int(event[1]): event for event in events}
+        self.waiting.update(back)
+        self._newly_waiting |= back.keys()
         self.next = int(events[0][1])
         self._skipped = [(first, last) for first, last in self._skipped if first < self.next]
 
@@ -89,12 +93,16 @@ class Ordering:
         return self.next in self.waiting or self.next < self.skip_to
 
     def newly_waiting(self) -> list[tuple[int, bytes]]:
-        """(number, line) of those accepted since the last call that still wait."""
-        fresh, self._fresh = self._fresh, []
-        waiting = self.waiting
-        if not waiting:
-            return []
-        return [(number, waiting[number][0]) for numbers in fresh for number in numbers if number in waiting]
+        """(number, line) of those that wait now and may not have at the last call."""
+        self._note_waiting()
+        numbers, self._newly_waiting = self._newly_waiting, set()
+        return [(number, self.waiting[number][0]) for number in sorted(numbers & self.waiting.keys())]
+
+    def _note_waiting(self) -> None:
+        # Few are left after a release; the others are not held on to.
+        for accepted in self._accepted:
+            self._newly_waiting |= accepted.keys() & self.waiting.keys()
+        self._accepted.clear()
 
     def _all_new(self, fresh: dict[int, Event], count: int) -> bool:
         # The usual case, decided by a few calls in C for the whole chunk.
@@ -112,7 +120,7 @@ class Ordering:
 
     def _accept_each(self, events: list[Event], counts: Counter[str]) -> list[tuple[str, bytes]]:
         refused = []
-        taken = []
+        taken: dict[int, Event] = {}
         for event in events:
             number = int(event[1])
             known = self.waiting.get(number)
@@ -121,13 +129,12 @@ class Ordering:
             elif number > self._furthest():
                 refused.append(("too far ahead of the next sequence number", event[0]))
             elif known is None:
-                self.waiting[number] = event
-                taken.append(number)
+                self.waiting[number] = taken[number] = event
             elif known[0] == event[0]:
                 counts["duplicate"] += 1
             else:
                 counts["conflict"] += 1
                 refused.append(("another event has this sequence number", event[0]))
-        self._fresh.append(taken)
+        self._accepted.append(taken)
         counts["rejected"] += len(refused)
         return refused

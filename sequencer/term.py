@@ -106,7 +106,7 @@ class Term:
     # Computing a batch
 
     async def _compute(self, entries: list[Entry]) -> Batch:
-        ordering, routing = self._ordering, self._routing
+        ordering, budget = self._ordering, self._settings.batch_deliveries
         began_s = perf_counter()
         batch = Batch(ordering.next, entries[-1].id if entries else self._position[1])
         batch.since_ms = stream_id(entries[0].id)[0] if entries else 0
@@ -117,26 +117,35 @@ class Term:
                 log.warning("skipping", missing=ordering.next, to=entry.skip_to, reason="asked for")
                 ordering.skip(entry.skip_to)
             else:
-                batch.raw_bytes += entry.raw_bytes
-                batch.counts["malformed"] += len(entry.refused)
-                batch.counts["rejected"] += len(entry.refused)
-                batch.rejected += entry.refused
-                batch.rejected += ordering.accept(entry.events, batch.counts)
-        budget = self._settings.batch_deliveries
-        released = ordering.release(budget)
-        routed = routing.route(released, budget)
-        if routed < len(released):
-            ordering.put_back(released[routed:])
-        batch.counts["released"] = routed
+                # Entry by entry, so that events are done with before the next ones are made.
+                self._accept(entry, batch)
+                budget = self._release(budget, batch)
+        self._release(budget, batch)
         batch.next, batch.skip_to = ordering.next, ordering.skip_to
         for first, last in ordering.take_skipped():
             batch.counts["skipped"] += last - first + 1
             batch.rejected.append(("skipped", b"%d-%d" % (first, last)))
         batch.waiting = ordering.newly_waiting()
-        batch.messages, batch.broadcasts, batch.changes = routing.collect()
+        batch.messages, batch.broadcasts, batch.changes = self._routing.collect()
         self._watch_gap()
         self._stats.compute_seconds.observe(perf_counter() - began_s)
         return batch
+
+    def _accept(self, entry: Entry, batch: Batch) -> None:
+        events, refused = entry.events()
+        batch.raw_bytes += len(entry.raw)
+        batch.counts["malformed"] += len(refused)
+        batch.counts["rejected"] += len(refused)
+        batch.rejected += refused
+        batch.rejected += self._ordering.accept(events, batch.counts)
+
+    def _release(self, budget: int, batch: Batch) -> int:
+        """Route what is next, as far as the budget goes; returns what is left of it."""
+        released = self._ordering.release(budget)
+        routed, budget = self._routing.route(released, budget)
+        self._ordering.put_back(released[routed:])
+        batch.counts["released"] += routed
+        return budget
 
     def _watch_gap(self) -> None:
         """Warn of a number that has been missing for long; give it up when that is the policy."""

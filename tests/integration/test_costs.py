@@ -4,11 +4,11 @@ A fixed stream goes through the sequencer's parts and its commits to a real serv
 counted. Who finds a cheaper way records the new figures here.
 """
 
+from contract.events import parse
 from contract.redis_link import RedisLink, connect
 from contract.settings import KIB, Settings, load
 from sequencer.batch import Batch
 from sequencer.ordering import Ordering
-from sequencer.reader import parse_entry
 from sequencer.routing import Routing
 from sequencer.store import Store
 from simulator.workload import Workload, blocks
@@ -56,7 +56,7 @@ async def sequence(link: RedisLink, settings: Settings) -> None:
     routing.join(b"node", USERS, dict.fromkeys(USERS, ()))
     for number, raw in enumerate(entries(), 1):
         batch = Batch(ordering.next, b"%d-0" % number, raw_bytes=len(raw))
-        ordering.accept(parse_entry(b"%d-0" % number, [b"raw", raw]).events, batch.counts)
+        ordering.accept(parse(raw), batch.counts)
         routing.route(ordering.release(EVENTS), settings.batch_deliveries)
         batch.next, batch.waiting = ordering.next, ordering.newly_waiting()
         batch.messages, batch.broadcasts, batch.changes = routing.collect()

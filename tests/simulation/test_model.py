@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from contract.frames import after, stream_id
 from contract.redis_link import RedisLink, RedisRefusedError
-from contract.settings import load
+from contract.settings import MIB, load
 from fanout.clock import RedisClock
 from fanout.feed import Feed, FrameLostError
 from fanout.journal import JournalGoneError
@@ -27,7 +27,7 @@ from fanout.server import ClientServer
 from fanout.stats import FanoutStats
 from listener.appender import APPEND
 from sequencer.batch import Batch
-from sequencer.reader import parse_entry
+from sequencer.reader import parse_entry, take_batch
 from sequencer.stats import SequencerStats
 from sequencer.store import Store
 from sequencer.term import Term
@@ -245,7 +245,8 @@ class Core(RuleBasedStateMachine):
         """The sequencer computes a batch; it is not committed yet."""
         position = after(self.term._position[1])
         found = self.run([b"XRANGE", KEYS.events.encode(), position, b"+", b"COUNT", b"%d" % entries])
-        self.batch = self.do(self.term._compute([parse_entry(entry_id, fields) for entry_id, fields in found]))
+        read = deque(parse_entry(entry_id, fields) for entry_id, fields in found)
+        self.batch = self.do(self.term._compute(take_batch(read, MIB)))
 
     @precondition(lambda self: self.batch is not None)
     @rule(dies=st.booleans())

@@ -107,8 +107,9 @@ async def test_a_source_may_send_anything(data: bytes, sizes: list[int], proxied
     *whole, tail = [line + b"\n" for line in data.split(b"\n")]
     short = [line for line in whole if len(line) <= MAX_LINE_BYTES]
     entry = parse_entry(b"1-0", [b"raw", b"".join(iter(lambda: sources.intake.take(1000), b""))])
-    assert [event[0] for event in entry.events if event[1]] == [line for line in short if is_event(line)]
-    assert [line for _, line in entry.refused] == [line for line in short if not is_event(line)]
+    events, refused = entry.events()
+    assert [event[0] for event in events if event[1]] == [line for line in short if is_event(line)]
+    assert [line for _, line in refused] == [line for line in short if not is_event(line)]
     too_long = sum(len(line) > MAX_LINE_BYTES for line in (*whole, tail))
     unended = int(1 < len(tail) <= MAX_LINE_BYTES)
     reasons = [reason for reason, _ in sources.appender._records]
@@ -177,13 +178,14 @@ def test_a_balancer_may_send_anything(data: bytes) -> None:
 @given(st.lists(st.tuples(st.sampled_from([b"raw", b"node", b"join", b"leave", b"x"]), st.binary(max_size=60))))
 def test_a_stream_entry_may_hold_anything(pairs: list[tuple[bytes, bytes]]) -> None:
     entry = parse_entry(b"1-0", [part for pair in pairs for part in pair])
+    events, refused = entry.events()
     values = dict(pairs)
     if b"raw" in values:
         *ended, last = values[b"raw"].split(b"\n")
         whole = [line + b"\n" for line in ended] + [last] * bool(last)
-        assert [event[0] for event in entry.events if event[1]] == [line for line in whole if is_event(line)]
-        assert [line for _, line in entry.refused] == [line for line in whole if not is_event(line)]
-    elif entry.refused:
-        assert (entry.events, entry.node) == ([], b"")
+        assert [event[0] for event in events if event[1]] == [line for line in whole if is_event(line)]
+        assert [line for _, line in refused] == [line for line in whole if not is_event(line)]
+    elif refused:
+        assert (events, entry.node) == ([], b"")
     else:
         assert {b"node"} < values.keys()

@@ -50,7 +50,7 @@ def run(data: bytes, work: Workload, read_bytes: int, budget: int) -> dict[bytes
         assert ordering.accept(parse(framer.feed(data[start : start + read_bytes])), counts) == []
         while ordering.ready:
             events = ordering.release(budget)
-            routed = routing.route(events, budget)
+            routed, _ = routing.route(events, budget)
             ordering.put_back(events[routed:])
             messages, lines, _ = routing.collect()
             broadcasts, own = Broadcasts(lines), dict(messages)

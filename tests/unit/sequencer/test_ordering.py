@@ -18,7 +18,7 @@ def test_a_queue_of_1_2_4_5_releases_1_and_2_and_waits_for_3() -> None:
     counts: Counter[str] = Counter()
     assert ordering.accept(parse(b"5|B\n1|B\n4|B\n2|B\n"), counts) == []
     assert numbers(ordering.release(10)) == [1, 2]
-    assert ordering.newly_waiting() == [(5, b"5|B\n"), (4, b"4|B\n")]
+    assert ordering.newly_waiting() == [(4, b"4|B\n"), (5, b"5|B\n")]
     ordering.accept(parse(b"3|B\n"), counts)
     assert numbers(ordering.release(10)) == [3, 4, 5]
     assert ordering.newly_waiting() == []

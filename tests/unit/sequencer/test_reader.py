@@ -1,13 +1,15 @@
 """Stream entries: what makes sense is parsed, what does not is refused and never fatal."""
 
-from sequencer.reader import parse_entry
+from collections import deque
+
+from sequencer.reader import Entry, parse_entry, take_batch
 
 
 def test_event_lines() -> None:
     entry = parse_entry(b"1-0", [b"raw", b"1|B\nrubbish\n2|B\n"])
-    assert [event[0] for event in entry.events if event[1]] == [b"1|B\n", b"2|B\n"]
-    assert entry.refused == [("not an event", b"rubbish\n")]
-    assert entry.raw_bytes == 16
+    events, refused = entry.events()
+    assert [event[0] for event in events if event[1]] == [b"1|B\n", b"2|B\n"]
+    assert refused == [("not an event", b"rubbish\n")]
 
 
 def test_joins_and_leaves() -> None:
@@ -18,5 +20,17 @@ def test_joins_and_leaves() -> None:
 def test_poison() -> None:
     for fields in ([b"x", b"y"], [b"join", b"1"], [b"node", b"n1"]):
         entry = parse_entry(b"1-0", fields)
-        assert [reason for reason, _ in entry.refused] == ["unknown stream entry"]
+        events, refused = entry.events()
+        assert events == []
+        assert [reason for reason, _ in refused] == ["unknown stream entry"]
         assert not entry.node
+
+
+def test_a_batch_begins_with_its_joins_and_has_no_more_than_its_size() -> None:
+    raw = Entry(b"2-0", raw=b"1|B\n2|B\n")
+    join, leave = Entry(b"1-0", node=b"n", joins=[b"1"]), Entry(b"3-0", node=b"n", leaves=[b"1"])
+    assert take_batch(deque([join, join, raw, leave, raw, join, raw]), 100) == [join, join, raw, leave, raw]
+    assert take_batch(deque([raw, raw, raw]), 9) == [raw, raw]
+    assert take_batch(deque(), 9) == []
+    left = deque([leave, join])
+    assert (take_batch(left, 9), list(left)) == ([leave], [join])

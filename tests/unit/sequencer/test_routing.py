@@ -69,8 +69,9 @@ def test_the_budget_bounds_a_batch() -> None:
     routing = Routing()
     routing.join(b"n1", users, {user: [b"99"] for user in users})
     events = parse(b"".join(b"%d|S|99\n" % n for n in range(1, 101)))
-    done = routing.route(events, 50)
+    done, left = routing.route(events, 50)
     messages, _, _ = routing.collect()
     assert 0 < done < 10
+    assert left <= 0
     assert sum(lines.count(b"\n") for _, lines in messages) == done * 10
-    assert routing.route(events[done:], 1) == 1
+    assert routing.route(events[done:], 1) == (1, -10)
