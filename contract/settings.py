@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     )
     stop_on_stdin_end: bool = Field(False, description="stop when standard input ends; set by `parade up`")
 
-    entry_bytes: int = Field(128 * KIB, ge=KIB, description="largest stream entry, and raw bytes of a batch")
+    entry_bytes: int = Field(32 * KIB, ge=KIB, description="largest stream entry")
     listener_buffer_bytes: int = Field(
         1 * MIB, ge=4 * KIB, description="event bytes a listener holds before it stops reading"
     )
@@ -66,13 +66,14 @@ class Settings(BaseSettings):
     lease_s: float = Field(3.0, ge=1, description="how long a silent sequencer keeps the lease")
     tick_s: float = Field(1.0, gt=0, description="longest time between frames; an idle sequencer ticks")
     reach: int = Field(1_000_000, ge=1, description="how far ahead of the next number an event may be and still wait")
+    batch_bytes: int = Field(128 * KIB, ge=KIB, description="raw event bytes after which a batch is closed")
     batch_deliveries: int = Field(
         200_000, ge=1, description="notifications (broadcasts count once) after which a batch is closed"
     )
     window_bytes: int = Field(
         4 * MIB, ge=KIB, description="published bytes that a fanout node may be behind before all wait"
     )
-    window_batches: int = Field(32, ge=1, description="batches that a fanout node may be behind before all wait")
+    window_batches: int = Field(8, ge=1, description="batches that a fanout node may be behind before all wait")
     journal_bytes: int = Field(
         32 * MIB, ge=KIB, description="published bytes kept in Redis for nodes that missed something"
     )

@@ -1,7 +1,8 @@
 """Appends what the intake holds to the stream: one entry under way at a time.
 
 While Redis answers slowly the intake fills and entries grow (up to `entry_bytes`); when it is quiet each
-chunk goes out alone, at once. An append whose answer was lost is repeated: the sequencer drops the copy.
+chunk goes out alone, at once, and only what follows on its heels is gathered for a moment. An append whose
+answer was lost is repeated: the sequencer drops the copy.
 """
 
 import asyncio
@@ -20,6 +21,9 @@ from listener.intake import Intake
 from listener.stats import ListenerStats
 
 APPEND = Script(Path(__file__).with_name("append.lua"))
+GATHER_S = 0.001
+"""How long small chunks are gathered after an append. An entry becomes a batch, and a batch costs everybody, down to a
+write for each client: at 100,000 events/s, 20 a send, gathering takes a third off the median latency."""
 POLL_S = 0.005
 """How often a listener over the backlog limit looks again; at full speed 5 ms are about 40 KiB."""
 RECORDS_HELD = 256
@@ -107,6 +111,8 @@ class Appender:
             self._entry = self._entry or self._intake.take(self._settings.entry_bytes)
             if self._entry:
                 await self._append(link)
+                if self._intake.held_bytes < self._settings.entry_bytes // 2 and not self._draining:
+                    await asyncio.sleep(GATHER_S)
                 continue
             self._backoff.reset()
             self._outage.ends()

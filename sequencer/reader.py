@@ -87,7 +87,7 @@ class Reader:
     def __init__(self, link: RedisLink, settings: Settings, cursor: bytes) -> None:
         self._link = link
         self._key = settings.keys.events
-        self._batch_bytes = settings.entry_bytes
+        self._batch_bytes = settings.batch_bytes
         self._last_id = cursor
         self._entries: deque[Entry] = deque()
         self._held_bytes = 0

@@ -16,7 +16,7 @@ from tests.servers import embedded_server
 
 EVENTS = 100_000
 USERS = [b"%d" % user for user in range(1, 101)]
-ENTRY_BYTES = 128 * KIB
+BATCH_BYTES = 128 * KIB
 
 RECORDED = {
     "commands for 1,000 events": 815.3,
@@ -25,12 +25,12 @@ RECORDED = {
 TOLERATED = 1.1
 
 
-def entries() -> list[bytes]:
-    """The stream's entries, as a busy listener makes them."""
+def batches() -> list[bytes]:
+    """The raw bytes of each batch, as under load."""
     text = b"".join(block.arrival for block in blocks(Workload(EVENTS, 1_000, 666)))
     found, start = [], 0
     while start < len(text):
-        end = text.rindex(b"\n", start, start + ENTRY_BYTES) + 1
+        end = text.rindex(b"\n", start, start + BATCH_BYTES) + 1
         found.append(text[start:end])
         start = end
     return found
@@ -54,7 +54,7 @@ async def sequence(link: RedisLink, settings: Settings) -> None:
     await store.prepare()
     await store.acquire()
     routing.join(b"node", USERS, dict.fromkeys(USERS, ()))
-    for number, raw in enumerate(entries(), 1):
+    for number, raw in enumerate(batches(), 1):
         batch = Batch(ordering.next, b"%d-0" % number, raw_bytes=len(raw))
         ordering.accept(parse(raw), batch.counts)
         routing.route(ordering.release(EVENTS), settings.batch_deliveries)

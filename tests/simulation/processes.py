@@ -29,6 +29,7 @@ def settings(name: str, **given: Any) -> Settings:
         lease_s=1.0,
         tick_s=0.4,
         entry_bytes=1024,
+        batch_bytes=1024,
         node_silence_s=1.1,
         node_patience_s=1.5,
         node_buffer_bytes=4096,

@@ -101,7 +101,7 @@ def test_a_burst_larger_than_every_buffer(valkey_url: str, namespace: str, tmp_p
     """Flow control: small limits everywhere, a slow reader, and still every byte in order."""
     oracle, arrival = generated(Workload(200_000, 4, 3), [1, 2, 3, 4])
     limits = {
-        "entry_bytes": 4096, "listener_buffer_bytes": 8192, "backlog_bytes": 16384,
+        "entry_bytes": 4096, "batch_bytes": 4096, "listener_buffer_bytes": 8192, "backlog_bytes": 16384,
         "window_bytes": 20_000, "node_buffer_bytes": 100_000,
     }  # fmt: skip
     most_backlog = 0
