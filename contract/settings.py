@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     window_bytes: int = Field(
         4 * MIB, ge=KIB, description="published bytes that a fanout node may be behind before all wait"
     )
-    window_batches: int = Field(8, ge=1, description="batches that a fanout node may be behind before all wait")
+    window_batches: int = Field(16, ge=1, description="batches that a fanout node may be behind before all wait")
     journal_bytes: int = Field(
         32 * MIB, ge=KIB, description="published bytes kept in Redis for nodes that missed something"
     )

@@ -202,7 +202,9 @@ def test_a_leave_that_arrives_after_its_user_has_come_back_counts_for_nothing(
 def test_a_journal_that_no_longer_reaches_back_ends_the_connections(
     valkey_url: str, namespace: str, tmp_path: Path
 ) -> None:
-    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, journal_bytes=2000, node_silence_s=60) as system:
+    with running(
+        valkey_url, namespace, tmp_path / "log", fanouts=1, journal_bytes=2000, window_batches=64, node_silence_s=60
+    ) as system:
         with peers(system.client_port, [1]) as (user,):
             wait_until(lambda: system.online() == {"1"}, "online")
             (node,) = system.of("fanout")
