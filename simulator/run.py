@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from contract.errors import ParadeError
-from simulator.clients import PAUSE_S, Client, Clients
+from simulator.clients import PAUSE_S, SHORT_PAUSE_S, Client, Clients
 from simulator.oracle import Expected, Oracle
 from simulator.report import Report, percentiles
 from simulator.source import Source, arrivals
@@ -214,8 +214,7 @@ class Simulation:
                 self._progress.update(task, completed=clients.total)
                 shown = now
             logged = self._log(clients.total / report.expected_bytes * report.events, logged)
-            if clients.due_s is None:
-                time.sleep(PAUSE_S)
+            time.sleep(PAUSE_S if clients.due_s is None else SHORT_PAUSE_S)
         end = time.monotonic() + LINGER_S
         while time.monotonic() < end:
             clients.receive(0.05)
