@@ -40,7 +40,7 @@ bench: install ## measure throughput, latency, CPU time and memory; a table, and
 bench-plots: .venv/installed-dev ## draw bench.json, made with ARGS=--sweep, into docs/
 	$(BIN)/python -m tests.bench.plots $(ARGS)
 
-bench-compare: install ## measure this tree and another revision in turn: BASE=v0.1.0
+bench-compare: install ## measure this tree and another revision in turn: BASE=HEAD~1
 	@$(BIN)/python -m tests.bench.compare $(or $(BASE),$(error give BASE=<revision>)) $(ARGS)
 
 LOCK = $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
