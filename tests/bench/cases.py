@@ -29,7 +29,7 @@ TABLE = (
     Case("2,000,000 events, 100 clients", _load(2_000_000)),
     Case("2,000,000 events, 1,000 clients", _load(2_000_000), 1_000, aim="250,000 events/s"),
     Case("300,000 events, 10,000 clients", _load(300_000), 10_000, aim="80,000 events/s"),
-    Case("sparse, 10,000 clients", _load(2_000_000, *SPARSE), 10_000, aim="150,000 events/s"),
+    Case("5,000,000 sparse events, 10,000 clients", _load(5_000_000, *SPARSE), 10_000, aim="150,000 events/s"),
     Case("20,000 events/s", _paced(20_000, 10), aim="1.5 / 5 ms"),
     Case("100,000 events/s", _paced(100_000, 10), aim="3 / 10 ms"),
     Case("1 node, 1,000 clients", _load(1_000_000), 1_000, fanouts=1),

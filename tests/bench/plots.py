@@ -13,12 +13,14 @@ mpl.use("svg")
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 Results = Sequence[dict[str, Any]]
 EVENTS, NOTIFICATIONS, THIRD = "#0969da", "#bc4c00", "#8250df"
 STEPS = 20
 """Points of a curve that a run's samples are brought down to."""
+LONG = 5_000_000
+"""Events of a run that shows whether cost grows."""
 
 
 def main() -> None:
@@ -38,7 +40,7 @@ def draw(results: Results, directory: Path) -> list[Path]:
     plots = (
         ("throughput", throughput, [result for result in sweep if not result["latency_ms"]]),
         ("latency", latency, paced),
-        ("cost", cost, [result for result in results if len(result["samples"]) > STEPS and not result["latency_ms"]]),
+        ("cost", cost, [result for result in results if result["events"] >= LONG and not result["latency_ms"]]),
     )
     written = []
     for name, plot, found in plots:
@@ -62,8 +64,7 @@ def throughput(axes: Axes, results: Results) -> None:
         clients, [r["notifications_per_s"] for r in results], "s-", color=NOTIFICATIONS, label="notifications/s"
     )
     axes.set(xlabel="clients (of ten times as many users)", title="Throughput against clients")
-    axes.xaxis.set_major_formatter(FuncFormatter(_short))
-    axes.yaxis.set_major_formatter(FuncFormatter(_short))
+    _readable(axes, (1,))
     axes.legend(frameon=False)
 
 
@@ -73,8 +74,7 @@ def latency(axes: Axes, results: Results) -> None:
     for name, mark, colour in (("p50", "o-", EVENTS), ("p90", "^-", THIRD), ("p99", "s-", NOTIFICATIONS)):
         axes.loglog(rates, [result["latency_ms"][name] for result in results], mark, color=colour, label=name)
     axes.set(xlabel="events/s, 20 a send, 100 clients", ylabel="ms", title="Latency against rate")
-    axes.xaxis.set_major_formatter(FuncFormatter(_short))
-    axes.yaxis.set_major_formatter(FuncFormatter(_short))
+    _readable(axes, (1, 2, 5))
     axes.legend(frameon=False)
 
 
@@ -88,6 +88,14 @@ def cost(axes: Axes, results: Results) -> None:
         axes.plot(events, [_us_per_event(*step) for step in steps], "o-", ms=3, color=colour, label=result["case"])
     axes.set(xlabel="million events before it", ylabel="CPU µs of the whole system", title="Cost of an event", ylim=0)
     axes.legend(frameon=False)
+
+
+def _readable(axes: Axes, marks: Sequence[float]) -> None:
+    """Write plain numbers at these multiples of the powers of ten of two logarithmic axes."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=marks))
+        axis.set_major_formatter(FuncFormatter(_short))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _us_per_event(one: tuple[int, float], two: tuple[int, float]) -> float:

@@ -58,10 +58,16 @@ def table(results: Sequence[Report]) -> Table:
             f"{result['notifications_per_s'] / 1e6:,.1f}",
             f"{latency['p50']:.1f} / {latency['p99']:.1f}" if latency else "",
             result["aim"],
-            ", ".join(f"{_named(process)} {process['cpu_s']:.1f}" for process in processes),
+            ", ".join(f"{name} {cpu_s:.1f}" for name, cpu_s in _cpu_times(result)),
             f"{largest['name']} {largest['peak_mib']:.0f} MiB",
         )
     return shown
+
+
+def _cpu_times(result: Report) -> list[tuple[str, float]]:
+    """CPU seconds of each kind of process, the load generator's last."""
+    times = [(_named(process), process["cpu_s"]) for process in result["processes"]]
+    return [*times, ("simulator", result["simulator_cpu_s"])]
 
 
 def _named(process: Report) -> str:
