@@ -44,8 +44,9 @@ def test_runs_their_table_and_their_plots(tmp_path: Path) -> None:
     assert "tiny" in text
 
     samples = [(1000 * n, 0.01 * n) for n in range(100)]
-    swept = [result | {"case": f"sweep: {result['case']}", "samples": samples} for result in results]
-    written = plots.draw(swept, tmp_path)
+    swept = [result | {"case": f"sweep: {result['case']}"} for result in results]
+    long = results[0] | {"events": plots.LONG, "samples": samples}
+    written = plots.draw([*swept, long], tmp_path)
     assert [path.name for path in written] == ["throughput.svg", "latency.svg", "cost.svg"]
     assert all(path.read_text().startswith("<?xml") for path in written)
 
