@@ -15,6 +15,11 @@ LASTING_S = 10.0
 """A child that lived this long did start; the next restart is quick again."""
 
 
+def module(name: str, *arguments: str) -> list[str]:
+    """The command that runs a module of this installation, whatever folders of its name the working directory has."""
+    return [sys.executable, "-P", "-m", name, *arguments]
+
+
 @dataclass(slots=True)
 class Child:
     """One process, what it is called in messages, and what a restart of it loses."""

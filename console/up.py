@@ -7,7 +7,6 @@ import importlib.util
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any
 import uvloop
 
 from console import redis_calls
-from console.children import Child, Children
+from console.children import Child, Children, module
 from console.running import Running
 from contract.errors import ParadeError, RedisUnavailableError
 from contract.settings import Settings, environment_name
@@ -127,9 +126,7 @@ async def _start_redis(system: System, children: Children) -> System:
             )
         port = system.embedded_port
         check_port_free("127.0.0.1", port)
-        command = [sys.executable, "-m", "console.embedded", str(port)]
-        if system.data_dir:
-            command.append(str(system.data_dir))
+        command = module("console.embedded", str(port), *([str(system.data_dir)] if system.data_dir else []))
         loss = "" if system.data_dir else " (empty: without --data-dir nothing is kept)"
         await children.start(Child("embedded Redis server", command, loss=loss))
         url = f"redis://127.0.0.1:{port}/0"
@@ -154,7 +151,7 @@ async def _start_services(system: System, children: Children, stop: asyncio.Even
         children.all.insert(0, Child("Redis server (not ours)", []))  # nothing of ours to stop last
     services = ["sequencer"] + ["fanout"] * system.fanouts + ["listener"] * system.listeners
     for service in services:
-        await children.start(Child(service, [sys.executable, "-m", service], environment))
+        await children.start(Child(service, module(service), environment))
 
     def ready() -> bool:
         return (

@@ -74,7 +74,9 @@ def running(*options: str, parade: Path = PARADE) -> Iterator[System]:
     event_port, client_port, redis_port = (free_port() for _ in range(3))
     ports = ("--event-port", event_port, "--client-port", client_port, "--redis-port", redis_port)
     command = [str(parade), "up", *map(str, ports), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as up:
+    # An older revision's `up` takes the services from the working directory, and that is this tree.
+    environment = os.environ | {"PYTHONSAFEPATH": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as up:
         try:
             assert up.stdout is not None
             if not up.stdout.readline().startswith("ready"):

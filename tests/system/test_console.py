@@ -45,6 +45,14 @@ def test_an_interrupted_demo_ends_quickly() -> None:
         assert "Traceback" not in demo.stderr.read()
 
 
+def test_up_runs_its_own_services_whatever_the_directory_holds(tmp_path: Path) -> None:
+    for package in ("contract", "listener", "sequencer", "fanout", "console"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('somebody else wrote this package')")
+    with parade_up(directory=tmp_path) as up:
+        assert parade("simulate", *up.port_options, "--events", "2000", "--clients", "5").returncode == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_up_stops_quickly_and_leaves_nothing(number: signal.Signals) -> None:
     with parade_up("--fanouts", "3", "--listeners", "2") as up:

@@ -85,7 +85,9 @@ def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 @contextmanager
-def parade_up(*options: str, redis_url: str | None = None, check: bool = True, **environment: str) -> Iterator[Up]:
+def parade_up(
+    *options: str, redis_url: str | None = None, check: bool = True, directory: Path | None = None, **environment: str
+) -> Iterator[Up]:
     """Start `parade up` on free ports and wait for its `ready`; ends it, and checks that it ended well."""
     event_port, client_port, redis_port = free_port(), free_port(), free_port()
     server = ["--redis-url", redis_url] if redis_url else ["--redis-port", str(redis_port)]
@@ -98,6 +100,7 @@ def parade_up(*options: str, redis_url: str | None = None, check: bool = True, *
             stderr=errors,
             text=True,
             env=clean_environment(**environment),
+            cwd=directory,
         ) as process,
     ):
         try:
