@@ -1,5 +1,6 @@
 """Merging keeps every line once, in sequence order, whichever way it goes."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,9 +19,10 @@ def test_merge_is_a_sort_by_number(numbers: set[int], share: int, end: bytes) ->
     assert merged == text(list(numbers), end)
 
 
-def test_both_ways_give_the_same() -> None:
-    broadcasts = list(range(50, 1500, 2))
-    few, many = [1, 99, 101, 1001, 2001], list(range(1, 1501, 2))
+@pytest.mark.parametrize("first", [1_000, 9_000], ids=["one width", "two widths"])
+def test_both_ways_give_the_same(first: int) -> None:
+    broadcasts = list(range(first, first + 2_000, 2))
+    few, many = [first + 1, first + 1_001, first + 1_999], list(range(first + 1, first + 2_001, 2))
     for own in (few, many):
         assert Broadcasts(text(broadcasts)).merged_with(text(own)) == text(broadcasts + own)
     assert len(few) * SPLICE_BELOW < len(broadcasts) < len(many) * SPLICE_BELOW
