@@ -69,8 +69,7 @@ class Batch:
             frame.encode(),
             stamp.journal_first,
         ]
-        _section(args, [pair for pair, change in self.changes.items() if change == b"F"])
-        _section(args, [pair for pair, change in self.changes.items() if change == b"U"])
+        args += [self._edges(b"F"), self._edges(b"U")]
         _section(args, [pair for pair, there in self.moves.items() if not there])
         _section(args, [pair for pair, there in self.moves.items() if there])
         _section(args, self.messages)
@@ -79,6 +78,10 @@ class Batch:
         _section(args, [(reason, line[:SAMPLE_BYTES]) for reason, line in self.rejected[:RECORDED_PER_BATCH]])
         args += [len(self.gone), *self.gone]
         return args
+
+    def _edges(self, change: bytes) -> bytes:
+        # As text: an argument for each user costs 0.2 µs an edge here and 0.1 µs in Redis.
+        return b" ".join(chain.from_iterable([edge for edge, last in self.changes.items() if last == change]))
 
 
 def _section(args: list[Argument], pairs: Collection[tuple[Argument, ...]]) -> None:

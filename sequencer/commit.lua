@@ -47,7 +47,14 @@ if tonumber(last) + 1 ~= tonumber(batch) then
   return redis.error_reply('BATCH ' .. batch .. ' does not follow ' .. last)
 end
 
--- Each section is a count and that many pairs.
+-- The graph's changes are text, `follower followee follower followee …`; any other section is a count and that many
+-- pairs.
+local function each_edge(apply)
+  for follower, followee in string.gmatch(ARGV[at], '([^ ]+) ([^ ]+)') do
+    apply(follower, followee)
+  end
+  at = at + 1
+end
 local function each_pair(apply)
   local last_of_section = at + 2 * tonumber(ARGV[at])
   for i = at + 1, last_of_section, 2 do
@@ -62,31 +69,31 @@ redis.call('PEXPIRE', lease, lease_ms) -- 0 gives the lease back
 
 -- Sets of users: the graph (edges that are there now, edges that are gone now), then who is online.
 local inverse = { SADD = 'SREM', SREM = 'SADD' }
-local done, failure = {}, nil
+local done, n, failure = {}, 0, nil
 local function change(command, key, member)
   if failure then
     return
   end
   local changed = redis.pcall(command, key, member)
   if changed == 1 then
-    local n = #done
     done[n + 1], done[n + 2], done[n + 3] = inverse[command], key, member
+    n = n + 3
   elseif changed ~= 0 then
     failure = 'KEYTYPE ' .. key .. ' is not a set: delete it (' .. tostring(changed.err) .. ')'
   end
 end
 local function undo(reason)
-  for i = #done - 2, 1, -3 do
+  for i = n - 2, 1, -3 do
     redis.call(done[i], done[i + 1], done[i + 2])
   end
   return redis.error_reply(reason)
 end
 
-each_pair(function(follower, followee)
+each_edge(function(follower, followee)
   change('SADD', followers .. followee, follower)
   change('SADD', following .. follower, followee)
 end)
-each_pair(function(follower, followee)
+each_edge(function(follower, followee)
   change('SREM', followers .. followee, follower)
   change('SREM', following .. follower, followee)
 end)
