@@ -46,7 +46,9 @@ class Broadcasts:
         )
         if one_width and len(own_lines) * SPLICE_BELOW < len(lines):
             return self._spliced(own_lines)
-        return b"".join(sorted(lines + own_lines, key=None if one_width else number))
+        merged = lines + own_lines
+        merged.sort(key=None if one_width else number)
+        return b"".join(merged)
 
     def _spliced(self, own_lines: list[bytes]) -> bytes:
         pieces: list[bytes] = []

@@ -1,5 +1,6 @@
 """The user clients: raw sockets in one loop; what they receive is checked by C-speed checksums."""
 
+import random
 import selectors
 import socket
 import time
@@ -8,6 +9,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+NEWLINE = ord("\n")
 RECEIVE_BYTES = 1024 * 1024
 PAUSE_S = 0.002
 """Between two rounds of reading when only throughput counts: fewer, larger reads cost the system less."""
@@ -52,6 +54,9 @@ class Clients:
         self.last_byte_s = 0.0
         self.total = 0
         self.latencies = array("d")
+        """Seconds from due time to arrival of one notification of each read …"""
+        self.weights = array("q")
+        """… and the bytes of that read, for which it stands."""
         self.due_s: Callable[[int], float] | None = None
 
     def connect(self, on_step: Callable[[int], None]) -> None:
@@ -87,9 +92,9 @@ class Clients:
                 client.closed = True
                 self._selector.unregister(client.socket)
                 continue
-            if self.due_s is not None:
-                self._measure(client, count)
             self.last_byte_s = now()
+            if self.due_s is not None:
+                self._measure(client, count, self.due_s)
             self.total += count
             client.size += count
             client.checksum = zlib.crc32(self._view[:count], client.checksum)
@@ -103,11 +108,15 @@ class Clients:
         for client in self.all:
             client.forget()
 
-    def _measure(self, client: Client, count: int) -> None:
-        # The first whole line of what arrived is the one that has been on its way for longest.
+    def _measure(self, client: Client, count: int, due_s: Callable[[int], float]) -> None:
+        # The first of a read has been on its way for longest, the last one for the shortest time; so any of them,
+        # with equal chances, and the percentiles are those of all notifications.
         buffer = self._buffer
-        start = 0 if client.at_line_start else buffer.find(b"\n", 0, count) + 1
-        client.at_line_start = buffer[count - 1] == 10
+        start = buffer.find(b"\n", int(random.random() * count), count) + 1
+        if start in (0, count):
+            start = 0 if client.at_line_start else buffer.find(b"\n", 0, count) + 1 or count
+        client.at_line_start = buffer[count - 1] == NEWLINE
         end = buffer.find(b"|", start, count)
-        if end > start and self.due_s is not None:
-            self.latencies.append(time.monotonic() - self.due_s(int(buffer[start:end])))
+        if end > start:
+            self.latencies.append(self.last_byte_s - due_s(int(buffer[start:end])))
+            self.weights.append(count)

@@ -1,7 +1,9 @@
 """The verdict of a simulation, for people and as JSON."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from rich.console import Console
@@ -66,10 +68,11 @@ class Report:
             console.print(f"latency from due time to arrival: {figures}", soft_wrap=True)
 
 
-def percentiles(latencies_s: Sequence[float]) -> dict[str, float]:
-    """p50, p90, p99 and max, in milliseconds."""
-    ordered = sorted(latencies_s)
-    if not ordered:
+def percentiles(latencies_s: Sequence[float], weights: Sequence[int]) -> dict[str, float]:
+    """p50, p90, p99 and max, in milliseconds; a latency counts as often as its weight says."""
+    if not latencies_s:
         return {}
-    figures = {f"p{p}": ordered[min(len(ordered) - 1, len(ordered) * p // 100)] for p in (50, 90, 99)}
-    return {name: round(value * 1000, 2) for name, value in (figures | {"max": ordered[-1]}).items()}
+    ordered = sorted(zip(latencies_s, weights, strict=True))
+    totals = list(accumulate(weight for _, weight in ordered))
+    figures = {f"p{p}": ordered[bisect_left(totals, totals[-1] * p / 100)][0] for p in (50, 90, 99)}
+    return {name: round(value * 1000, 2) for name, value in (figures | {"max": ordered[-1][0]}).items()}

@@ -167,7 +167,7 @@ class Simulation:
         if source.error is not None:
             report.differences.insert(0, f"the event source lost its connection: {source.error}")
         if plan.rate:
-            report.latency_ms = percentiles(clients.latencies)
+            report.latency_ms = percentiles(clients.latencies, clients.weights)
         return report
 
     def _check_left_out(self, work: Workload) -> None:
