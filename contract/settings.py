@@ -66,7 +66,9 @@ class Settings(BaseSettings):
     lease_s: float = Field(3.0, ge=1, description="how long a silent sequencer keeps the lease")
     tick_s: float = Field(1.0, gt=0, description="longest time between frames; an idle sequencer ticks")
     reach: int = Field(1_000_000, ge=1, description="how far ahead of the next number an event may be and still wait")
-    batch_bytes: int = Field(128 * KIB, ge=KIB, description="raw event bytes after which a batch is closed")
+    batch_bytes: int = Field(
+        128 * KIB, ge=KIB, description="raw event bytes after which a batch is closed; 40 more for each user"
+    )
     batch_deliveries: int = Field(
         200_000, ge=1, description="notifications (broadcasts count once) after which a batch is closed"
     )

@@ -18,7 +18,7 @@ from contract.settings import Settings
 from sequencer.batch import Batch
 from sequencer.gap import Gap
 from sequencer.ordering import Ordering
-from sequencer.reader import Entry, Reader
+from sequencer.reader import Entry, Reader, batch_limit
 from sequencer.routing import Routing
 from sequencer.stats import SequencerStats
 from sequencer.store import LeaseLostError, Store
@@ -92,7 +92,7 @@ class Term:
             if self._reader.empty:
                 await self._settle()
             began_s = perf_counter()
-            entries = await self._reader.take(self._committed_s + self._tick_s - self._now())
+            entries = await self._reader.take(self._committed_s + self._tick_s - self._now(), self._batch_limit())
             self._stats.read_seconds.observe(perf_counter() - began_s)
         if entries or self._ordering.ready:
             # Computed while the commit before it is still under way in Redis.
@@ -102,6 +102,10 @@ class Term:
             await self._send(batch)
         else:
             await self._tick()
+
+    def _batch_limit(self) -> int:
+        settings = self._settings
+        return batch_limit(settings.batch_bytes, self._routing.online_users, settings.window_bytes)
 
     # Computing a batch
 

@@ -2,7 +2,8 @@
 
 from collections import deque
 
-from sequencer.reader import Entry, parse_entry, take_batch
+from contract.settings import KIB
+from sequencer.reader import Entry, batch_limit, parse_entry, take_batch
 
 
 def test_event_lines() -> None:
@@ -24,6 +25,13 @@ def test_poison() -> None:
         assert events == []
         assert [reason for reason, _ in refused] == ["unknown stream entry"]
         assert not entry.node
+
+
+def test_more_users_make_larger_batches_and_the_window_holds_several() -> None:
+    assert batch_limit(128 * KIB, 0, 4096 * KIB) == 128 * KIB
+    assert batch_limit(128 * KIB, 1_000, 4096 * KIB) == 128 * KIB + 40_000
+    assert batch_limit(128 * KIB, 100_000, 4096 * KIB) == 1024 * KIB
+    assert batch_limit(128 * KIB, 100_000, 256 * KIB) == 128 * KIB
 
 
 def test_a_batch_begins_with_its_joins_and_has_no_more_than_its_size() -> None:
