@@ -5,9 +5,10 @@ Rules kept here:
 - Both sides are whole lines in sequence order; so is the result, byte for byte the same lines.
 - A number appears on one side only.
 
-Numbers of one width sort as bytes, without a key: three times faster, and a batch that crosses a power of ten is
-rare. Two ways then, by size: a few lines are spliced between slices of the broadcast bytes (0.2 µs a line, whatever
-the number of broadcasts); many are sorted together (20 ns a line of either side).
+Numbers of one width sort as text, without a key: three times faster, and a batch that crosses a power of ten is
+rare. Two ways then, by size: a few lines are spliced between slices of the broadcasts (0.2 µs a line, whatever the
+number of broadcasts); many are sorted together (20 ns a line of either side). It works on str since the interpreter
+compares ASCII strings, but not bytes, without a call each: an eighth less CPU time for a node.
 """
 
 from bisect import bisect
@@ -17,9 +18,9 @@ SPLICE_BELOW = 12
 """Splice while there are this many times more broadcasts than own lines; measured, not critical."""
 
 
-def number(line: bytes) -> int:
+def number(line: str) -> int:
     """The sequence number of an event line."""
-    return int(line[: line.index(b"|")])
+    return int(line[: line.index("|")])
 
 
 class Broadcasts:
@@ -27,7 +28,8 @@ class Broadcasts:
 
     def __init__(self, lines: bytes) -> None:
         self.bytes = lines
-        self._lines: list[bytes] = []
+        self._text = ""
+        self._lines: list[str] = []
         self._offsets: list[int] = []
 
     def merged_with(self, own: bytes) -> bytes:
@@ -37,25 +39,24 @@ class Broadcasts:
         if not own:
             return self.bytes
         if not self._lines:
-            self._lines = self.bytes.splitlines(keepends=True)
+            self._text = self.bytes.decode("ascii")
+            self._lines = self._text.splitlines(keepends=True)
             self._offsets = [0, *accumulate(map(len, self._lines))]
-        own_lines, lines = own.splitlines(keepends=True), self._lines
+        own_lines, lines = own.decode("ascii").splitlines(keepends=True), self._lines
         # In order, so the widths of first and last are those of all.
-        one_width = (
-            lines[0].index(b"|") == lines[-1].index(b"|") == own_lines[0].index(b"|") == own_lines[-1].index(b"|")
-        )
+        one_width = lines[0].index("|") == lines[-1].index("|") == own_lines[0].index("|") == own_lines[-1].index("|")
         if one_width and len(own_lines) * SPLICE_BELOW < len(lines):
             return self._spliced(own_lines)
         merged = lines + own_lines
         merged.sort(key=None if one_width else number)
-        return b"".join(merged)
+        return "".join(merged).encode("ascii")
 
-    def _spliced(self, own_lines: list[bytes]) -> bytes:
-        pieces: list[bytes] = []
+    def _spliced(self, own_lines: list[str]) -> bytes:
+        pieces: list[str] = []
         done = 0
         for line in own_lines:
             offset = self._offsets[bisect(self._lines, line)]
-            pieces += (self.bytes[done:offset], line)
+            pieces += (self._text[done:offset], line)
             done = offset
-        pieces.append(self.bytes[done:])
-        return b"".join(pieces)
+        pieces.append(self._text[done:])
+        return "".join(pieces).encode("ascii")

@@ -35,4 +35,4 @@ def test_one_side_alone_is_passed_on_as_it_is() -> None:
 
 
 def test_number() -> None:
-    assert number(b"666|F|60|50\r\n") == 666
+    assert number("666|F|60|50\r\n") == 666
