@@ -8,7 +8,8 @@ Rules kept here:
 Numbers of one width sort as text, without a key: three times faster, and a batch that crosses a power of ten is
 rare. Two ways then, by size: a few lines are spliced between slices of the broadcasts (0.2 µs a line, whatever the
 number of broadcasts); many are sorted together (20 ns a line of either side). It works on str since the interpreter
-compares ASCII strings, but not bytes, without a call each: an eighth less CPU time for a node.
+compares ASCII strings, but not bytes, without a call each: an eighth less CPU time for a node when everybody follows
+half of all others.
 """
 
 from bisect import bisect

@@ -81,11 +81,8 @@ def latency(axes: Axes, results: Results) -> None:
 def cost(axes: Axes, results: Results) -> None:
     """CPU time of an event against the events before it."""
     for result, colour in zip(results, (EVENTS, NOTIFICATIONS, THIRD), strict=False):
-        samples = result["samples"]
-        chosen = samples[:: max(1, len(samples) // STEPS)]
-        steps = [(one, two) for one, two in pairwise(chosen) if two[0] > one[0]]
-        events = [two[0] / 1e6 for _, two in steps]
-        axes.plot(events, [_us_per_event(*step) for step in steps], "o-", ms=3, color=colour, label=result["case"])
+        events, costs = zip(*us_per_event(result["samples"], result["events"]), strict=True)
+        axes.plot([n / 1e6 for n in events], costs, "o-", ms=3, color=colour, label=result["case"])
     axes.set(xlabel="million events before it", ylabel="CPU µs of the whole system", title="Cost of an event", ylim=0)
     axes.legend(frameon=False)
 
@@ -98,8 +95,12 @@ def _readable(axes: Axes, marks: Sequence[float]) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _us_per_event(one: tuple[int, float], two: tuple[int, float]) -> float:
-    return (two[1] - one[1]) / (two[0] - one[0]) * 1e6
+def us_per_event(samples: Sequence[tuple[int, float]], events: int) -> list[tuple[int, float]]:
+    """(events so far, CPU µs of one since the point before), at about STEPS points."""
+    # What comes before the load is set-up: few events, and the time that the clients take to connect.
+    loaded = [sample for sample in samples if sample[0] > events / 1000]
+    steps = pairwise(loaded[:: max(1, len(loaded) // STEPS)])
+    return [(two[0], (two[1] - one[1]) / (two[0] - one[0]) * 1e6) for one, two in steps if two[0] > one[0]]
 
 
 def _short(value: float, _: object = None) -> str:

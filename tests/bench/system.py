@@ -16,6 +16,7 @@ from tests.servers import free_port
 
 PARADE = Path(sys.executable).with_name("parade")
 STOP_S = 20
+ONLINE_S = 120
 SERVICES = ("listener", "sequencer", "fanout")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -55,11 +56,14 @@ class System:
             return int(str(server.hget(Keys("parade").state, "next") or 1)) - 1
 
     def wait_until_online(self, users: int) -> None:
-        """Return when that many users are online."""
+        """Return when that many users are online; TimeoutError when they are not within ONLINE_S."""
+        deadline = time.monotonic() + ONLINE_S
         keys = Keys("parade")
         with self.redis() as server:
             nodes = [str(node) for node in server.hkeys(keys.nodes)]
             while sum(int(str(server.scard(keys.online + node))) for node in nodes) < users:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{users} users were not online within {ONLINE_S} s")
                 time.sleep(0.02)
 
     def processes(self) -> list[Process]:
@@ -84,7 +88,11 @@ def running(*options: str, parade: Path = PARADE) -> Iterator[System]:
             yield System(up.pid, event_port, client_port, redis_port)
         finally:
             up.terminate()
-            up.wait(STOP_S)
+            try:
+                up.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                up.kill()
+                raise
 
 
 def children(pid: int) -> list[str]:

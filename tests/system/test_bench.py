@@ -43,7 +43,8 @@ def test_runs_their_table_and_their_plots(tmp_path: Path) -> None:
     assert "2 fanouts" in text
     assert "tiny" in text
 
-    samples = [(1000 * n, 0.01 * n) for n in range(100)]
+    samples = [(0, 0.1), (2, 0.9), *((plots.LONG // 100 * n, 1.0 + 0.1 * n) for n in range(1, 101))]
+    assert [round(cost, 6) for _, cost in plots.us_per_event(samples, plots.LONG)] == [2.0] * 19
     swept = [result | {"case": f"sweep: {result['case']}"} for result in results]
     long = results[0] | {"events": plots.LONG, "samples": samples}
     written = plots.draw([*swept, long], tmp_path)
