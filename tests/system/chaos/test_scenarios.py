@@ -64,26 +64,30 @@ def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario(name: str, theatre: Theatre) -> None:
-    # On a busy machine a fault can find nothing to strike, for example no command to cut; then it is tried again.
+    # On a busy machine a fault can find nothing to strike, for example no command to cut, or the killed take so long
+    # to come back that little is compared: then the scenario goes on with the next seed.
     missing = {fault for _, fault in named(name, SEED).strikes}
-    for seed in range(SEED, SEED + ATTEMPTS):
-        verdict = theatre.run(named(name, seed))
-        _check(verdict, f"--scenario {name}")
-        missing -= {recovery.fault for recovery in verdict.recoveries}
-        if not missing:
-            return
-    raise AssertionError(f"faults that never struck: {missing}")
+    rounds: list[Verdict] = []
+    while missing or not _compared_enough(rounds):
+        assert len(rounds) < ATTEMPTS, f"never struck: {missing or 'none'}; {rounds}"
+        rounds.append(theatre.run(named(name, SEED + len(rounds))))
+        _check(rounds[-1], f"--scenario {name}")
+        missing -= {recovery.fault for recovery in rounds[-1].recoveries}
 
 
 @pytest.mark.parametrize("seed", MIX_SEEDS)
 def test_random_mix(seed: int, theatre: Theatre) -> None:
     verdict = theatre.run(random_mix(seed, MIX_EVENTS, MIX_FAULTS))
     _check(verdict, f"--events {MIX_EVENTS} --faults {MIX_FAULTS}")
+    assert _compared_enough([verdict]), verdict
     assert len(verdict.recoveries) >= MIX_FAULTS // 3, "faults found something to strike"
 
 
 def _check(verdict: Verdict, options: str) -> None:
     again = f"python -m tests.system.chaos --seed {verdict.seed} {options}"
     assert not verdict.differences, f"{verdict.differences[:10]}\nrepeat it with: {again}"
-    assert verdict.connections > 100
-    assert verdict.bytes > 500_000
+
+
+def _compared_enough(rounds: list[Verdict]) -> bool:
+    """Whether so much was received that a hole or a duplicate would have shown."""
+    return sum(v.connections for v in rounds) > 100 and sum(v.bytes for v in rounds) > 500_000
