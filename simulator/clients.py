@@ -1,6 +1,7 @@
 """The user clients: raw sockets in one loop; what they receive is checked by C-speed checksums."""
 
 import random
+import select
 import selectors
 import socket
 import time
@@ -58,6 +59,8 @@ class Clients:
         self.weights = array("q")
         """… and the bytes of that read, for which it stands."""
         self.due_s: Callable[[int], float] | None = None
+        self.between: Callable[[float], None] = lambda _: None
+        """Called with the monotonic time after each read."""
 
     def connect(self, on_step: Callable[[int], None]) -> None:
         """Connect and register every client. OSError when the port refuses."""
@@ -78,9 +81,8 @@ class Clients:
 
     def receive(self, wait_s: float) -> int:
         """Read what has arrived, waiting at most `wait_s`; returns the number of bytes."""
-        before = self.total
-        now = time.monotonic
-        for key, _ in self._selector.select(wait_s):
+        before, now = self.total, time.monotonic
+        for key, _ in self._selector.select(0) or self._wait(wait_s):
             client = key.data
             try:
                 count = client.socket.recv_into(self._buffer)
@@ -100,7 +102,13 @@ class Clients:
             client.checksum = zlib.crc32(self._view[:count], client.checksum)
             if self.keep:
                 client.kept.append(bytes(self._view[:count]))
+            self.between(self.last_byte_s)
         return self.total - before
+
+    def _wait(self, wait_s: float) -> list[tuple[selectors.SelectorKey, int]]:
+        # The selector itself waits for whole milliseconds.
+        select.select([self._selector], [], [], max(0.0, wait_s))
+        return self._selector.select(0)
 
     def forget(self) -> None:
         """Start counting anew, for all."""

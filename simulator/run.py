@@ -148,8 +148,11 @@ class Simulation:
         clients.forget()
         clients.keep = plan.full
         interval_s = work.max_batch / plan.rate if plan.rate else None
-        source.start(arrival, interval_s)
-        if interval_s is not None:
+        if interval_s is None:
+            source.start(arrival)
+        else:
+            source.start_paced(arrival, interval_s)
+            clients.between = source.send_due
             clients.due_s = lambda number: source.started_s + (number - first) // work.max_batch * interval_s
         cpu = time.process_time()
         self._receive(source, clients, report)
@@ -204,8 +207,9 @@ class Simulation:
         quiet_since = time.monotonic()
         shown = logged = 0.0
         while clients.total < report.expected_bytes:
-            got = clients.receive(0.1)
+            got = clients.receive(min(0.1, source.due_s - time.monotonic()))
             now = time.monotonic()
+            source.send_due(now)
             if got:
                 quiet_since = now
             if now - quiet_since > self._plan.timeout_s or source.error is not None:
