@@ -100,7 +100,9 @@ def us_per_event(samples: Sequence[tuple[int, float]], events: int) -> list[tupl
     # What comes before the load is set-up: few events, and the time that the clients take to connect.
     loaded = [sample for sample in samples if sample[0] > events / 1000]
     steps = pairwise(loaded[:: max(1, len(loaded) // STEPS)])
-    return [(two[0], (two[1] - one[1]) / (two[0] - one[0]) * 1e6) for one, two in steps if two[0] > one[0]]
+    # A step with hardly any events is mostly what comes after the load.
+    least = events / STEPS / 8
+    return [(two[0], (two[1] - one[1]) / (two[0] - one[0]) * 1e6) for one, two in steps if two[0] - one[0] > least]
 
 
 def _short(value: float, _: object = None) -> str:

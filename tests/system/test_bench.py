@@ -45,6 +45,8 @@ def test_runs_their_table_and_their_plots(tmp_path: Path) -> None:
 
     samples = [(0, 0.1), (2, 0.9), *((plots.LONG // 100 * n, 1.0 + 0.1 * n) for n in range(1, 101))]
     assert [round(cost, 6) for _, cost in plots.us_per_event(samples, plots.LONG)] == [2.0] * 19
+    ended = [(plots.LONG // 10 * n, 0.1 * n) for n in range(1, 11)] + [(plots.LONG + 5, 1.3)]
+    assert [events for events, _ in plots.us_per_event(ended, plots.LONG)][-1] == plots.LONG, "the end is no load"
     swept = [result | {"case": f"sweep: {result['case']}"} for result in results]
     long = results[0] | {"events": plots.LONG, "samples": samples}
     written = plots.draw([*swept, long], tmp_path)
