@@ -109,7 +109,7 @@ def simulation(system: Deployment, url: str, events: int, rate: int) -> Iterator
 def test_the_numbers_move_while_a_simulation_runs(stage: Stage, valkey_url: str) -> None:
     stage.see("document.title.startsWith('0 events/s')")
     assert stage.browser.text("#link") == "live"
-    with simulation(stage.system, valkey_url, events=8_000, rate=2_000):
+    with simulation(stage.system, valkey_url, events=16_000, rate=2_000):
         stage.see(f"document.querySelector('#pipeline svg').textContent.includes('{CLIENTS} users')")
         stage.see("parseInt(document.title.replace(',', '')) > 500")
         first = int(stage.figure("Next number").replace(",", ""))
