@@ -25,7 +25,7 @@ class Source:
         self._halted = False
         self._sends: Iterator[bytes] = iter(())
         self._interval_s = 0.0
-        self._unsent: bytes | memoryview = b""
+        self._unsent = b""
 
     def send(self, data: bytes) -> None:
         """Send at once; OSError when the connection is gone or stuck."""
@@ -57,8 +57,8 @@ class Source:
             except OSError as problem:
                 self.error, self.due_s = problem, math.inf
                 return
-            if sent < len(self._unsent):
-                self._unsent = memoryview(self._unsent)[sent:]
+            self._unsent = self._unsent[sent:]
+            if self._unsent:
                 return
             self._unsent = next(self._sends, b"")
             self.due_s = self.due_s + self._interval_s if self._unsent else math.inf

@@ -69,7 +69,7 @@ def test_scenario(name: str, theatre: Theatre) -> None:
     missing = {fault for _, fault in named(name, SEED).strikes}
     rounds: list[Verdict] = []
     while missing or not _compared_enough(rounds):
-        assert len(rounds) < ATTEMPTS, f"never struck: {missing or 'none'}; {rounds}"
+        assert len(rounds) < ATTEMPTS, f"never struck, or too little compared: {missing}, {rounds}"
         rounds.append(theatre.run(named(name, SEED + len(rounds))))
         _check(rounds[-1], f"--scenario {name}")
         missing -= {recovery.fault for recovery in rounds[-1].recoveries}

@@ -43,6 +43,33 @@ def test_further_connections_join_without_news() -> None:
     assert members.connections == 0
 
 
+def test_many_who_come_together_are_told_in_few_entries() -> None:
+    members = Members()
+    ids = [b"%d" % n for n in range(1, 8)]
+    for user_id in ids:
+        members.add(user_id, Connection())
+    told = []
+    while members.has_news:
+        leaves, joins = members.take_news(3)
+        assert leaves == []
+        told.append([user.id for user in joins])
+    assert told == [ids[:3], ids[3:6], ids[6:]]
+
+
+def test_who_comes_back_is_not_told_before_the_leave() -> None:
+    members = Members()
+    first = {user_id: Connection() for user_id in (b"1", b"2")}
+    for user_id, connection in first.items():
+        members.add(user_id, connection)
+    members.take_news(10)
+    for user_id, connection in first.items():
+        members.remove(user_id, connection)
+    members.add(b"2", Connection())
+    assert members.take_news(1) == ([b"1"], [])
+    leaves, joins = members.take_news(1)
+    assert (leaves, [user.id for user in joins]) == ([b"2"], [b"2"])
+
+
 def test_leaving_before_the_join_was_posted_is_no_news() -> None:
     members = Members()
     connection = Connection()

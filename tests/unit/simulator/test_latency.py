@@ -56,6 +56,19 @@ def test_only_whole_numbers_are_measured(size: int, connected: tuple[Clients, so
     assert bool(measured) == (size > 4)  # "995|" at least
 
 
+def test_somebody_can_act_after_each_read(connected: tuple[Clients, socket.socket]) -> None:
+    clients, served = connected
+    times_s: list[float] = []
+    clients.between = times_s.append
+    for count in (1, 2):
+        served.sendall(LINES[0])
+        assert clients.receive(5.0)
+        assert len(times_s) == count
+        assert times_s[-1] == clients.last_byte_s
+    assert clients.receive(0.0) == 0
+    assert len(times_s) == 2
+
+
 def test_percentiles_count_notifications() -> None:
     assert percentiles([], []) == {}
     assert percentiles([0.003, 0.001], [1, 99]) == {"p50": 1.0, "p90": 1.0, "p99": 1.0, "max": 3.0}
