@@ -66,6 +66,11 @@ class Admission:
     _counted: bool = False
     _address: str | None = None
 
+    @property
+    def address(self) -> str:
+        """The peer's address, once it is in."""
+        return self._address or "unknown"
+
     def begin(self, peer_name: tuple[str, int] | None) -> None:
         """The connection was accepted from there (None: it is gone again). RefusedError when it is not let in."""
         address, port = peer_name[:2] if peer_name else ("unknown", 0)

@@ -4,9 +4,9 @@ Each has an environment name: `PARADE_` and the field's name in capitals. The se
 an option (`python -m fanout --client-port 9100`). The table in the README is checked against this class.
 """
 
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.errors import ParadeError
@@ -15,6 +15,13 @@ from contract.keys import Keys
 KIB = 1024
 MIB = 1024 * KIB
 ENV_PREFIX = "PARADE_"
+
+
+BELOW = (
+    ("lease_s", "node_silence_s", "a new sequencer must be there before nodes count as silent"),
+    ("tick_s", "node_silence_s", "silence is judged once a tick at the least"),
+)
+"""Settings that contradict each other unless the first is below the second, and why."""
 
 
 class Settings(BaseSettings):
@@ -72,6 +79,15 @@ class Settings(BaseSettings):
     batch_deliveries: int = Field(
         200_000, ge=1, description="notifications (broadcasts count once) after which a batch is closed"
     )
+    batch_edges: int = Field(
+        50_000, ge=1, description="edges of the follow graph that are read for a batch: users who came, their authors"
+    )
+    rejected_per_batch: int = Field(
+        100, ge=1, description="refused lines of a batch that are recorded; more are only counted"
+    )
+    journal_part_users: int = Field(
+        1_000, ge=1, le=3_000, description="users whose lines one part of a batch holds in the journal"
+    )
     window_bytes: int = Field(
         4 * MIB, ge=KIB, description="published bytes that a fanout node may be behind before all wait"
     )
@@ -91,6 +107,19 @@ class Settings(BaseSettings):
     )
     rejected_entries: int = Field(10_000, ge=1, description="refused lines kept in the `rejected` stream")
 
+    linger_s: float = Field(
+        2.0, ge=0, description="how long a user without connections stays online, so that coming back is free"
+    )
+    entry_users: int = Field(1_000, ge=1, description="users who came or left in one stream entry")
+    entries_ahead: int = Field(
+        8, ge=1, description="such entries that a node may be ahead of the sequencer; then it tells more in each"
+    )
+    joins_per_user: float = Field(
+        2.0, ge=0, description="times a second that a user may come back to a node, after a burst of 10 s; 0: no limit"
+    )
+    joins_per_address: float = Field(
+        0.0, ge=0, description="times a second that users may come to a node from one address; 0: no limit"
+    )
     registration_s: float = Field(
         10.0, gt=0, description="time a client has to send its user id, and a balancer to send its PROXY line"
     )
@@ -124,6 +153,14 @@ class Settings(BaseSettings):
             raise ValueError("must be debug, info, warning or error")
         return value
 
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for low, high, why in BELOW:
+            if getattr(self, low) >= getattr(self, high):
+                given = f"{environment_name(low)}={getattr(self, low):g} must be below {environment_name(high)}"
+                raise ValueError(f"{given}={getattr(self, high):g}: {why}")
+        return self
+
     @property
     def keys(self) -> Keys:
         """The key names of this deployment."""
@@ -137,7 +174,8 @@ def load(**given: Any) -> Settings:
     except ValidationError as problem:
         first = problem.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        message = f"{environment_name(name)}={first['input']!r}: {first['msg']}"
+        about = f"{environment_name(name)}={first['input']!r}: " if name else ""
+        message = about + first["msg"].removeprefix("Value error, ")
         raise ParadeError(message) from None
 
 

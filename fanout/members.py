@@ -1,4 +1,11 @@
-"""Who is connected to this node, and from which batch on each is served. Pure.
+"""Who is connected to this node, and from which batch on each is served. Pure: times are the caller's seconds.
+
+A user here goes through these states:
+
+    to join ──told──▶ joining ──reached──▶ live
+       │ gone              │ last connection ends   │
+       ▼                   ▼                        ▼
+    forgotten          lingering ──linger_s over──▶ left, the leave to be told
 
 Rules kept here:
 
@@ -6,7 +13,10 @@ Rules kept here:
   batch begins with the join, so they get all of it and all that follows.
 - A further connection of a live user is live from the next frame on, for the same reason: what was
   gathered for the user in the open batch is complete.
-- A user without connections is forgotten at once; coming back is a new join.
+- A user without connections lingers: stays subscribed, online, and live when it was. Coming back costs nothing.
+- Only a user who is not here any more is told as having left, and never in one entry with, or after, a join of the
+  same user that is yet to be told: a join alone says it all, to a sequencer that has the user online or not. So no
+  channel is ever given up that somebody here needs.
 """
 
 from collections import deque
@@ -27,86 +37,141 @@ class Connection(Protocol):
 
 @dataclass(slots=True, eq=False)
 class User:
-    """A user with at least one connection here."""
+    """A user with at least one connection here, or one who lingers."""
 
     id: bytes
-    connections: list[Connection] = field(default_factory=list)
+    connections: dict[Connection, None] = field(default_factory=dict)
+    """In the order in which they came; a dict, since a user may have thousands and end them in any order."""
     live: bool = False
+    joining: bool = False
+    """The join is on its way, or in the stream and not reached yet."""
     announced: bool = False
+    """The stream may have a join of this user, so it must be told of the leave."""
 
 
 class Members:
     """The users of one node, and the joins and leaves that the stream has yet to be told."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger_s: float = 0.0) -> None:
         self.users: dict[bytes, User] = {}
         self.live: dict[bytes, User] = {}
         self.connections = 0
+        self._linger_s = linger_s
+        self._lingering: dict[bytes, float] = {}
+        """user → when the leave takes effect; the first one first."""
         self._to_join: dict[bytes, User] = {}
         self._to_leave: dict[bytes, None] = {}
-        self._leaving: list[bytes] = []
+        """Who left and whose leave may not have arrived."""
+        self._telling: tuple[list[bytes], list[User]] = ([], [])
         self._joining: deque[tuple[StreamId, list[User]]] = deque()
+
+    # Connections
 
     def add(self, user_id: bytes, connection: Connection) -> None:
         """A client registered."""
         user = self.users.get(user_id)
         if user is None:
-            user = self.users[user_id] = self._to_join[user_id] = User(user_id)
-        user.connections.append(connection)
+            user = self.users[user_id] = User(user_id)
+            if user_id in self._to_leave:
+                # The leave may have arrived or not; the join that follows is right in both cases.
+                del self._to_leave[user_id]
+                user.announced = True
+        self._lingering.pop(user_id, None)
+        if not user.live and not user.joining:
+            self._to_join[user_id] = user
+        user.connections[connection] = None
         self.connections += 1
 
-    def remove(self, user_id: bytes, connection: Connection) -> None:
-        """A client is gone; after its last connection the user leaves."""
+    def remove(self, user_id: bytes, connection: Connection, now_s: float) -> None:
+        """A client is gone; some time after the last connection the user leaves."""
         user = self.users[user_id]
-        user.connections.remove(connection)
+        del user.connections[connection]
         self.connections -= 1
         if user.connections:
             return
-        del self.users[user_id]
-        self.live.pop(user_id, None)
-        user.live = False
         self._to_join.pop(user_id, None)
         if user.announced:
-            self._to_leave[user_id] = None
+            self._lingering[user_id] = now_s + self._linger_s
+        else:
+            del self.users[user_id]
 
     @property
-    def has_news(self) -> bool:
-        return bool(self._to_join or self._to_leave)
+    def lingering(self) -> int:
+        """Users without connections who have not left yet."""
+        return len(self._lingering)
 
-    def take_news(self, limit: int) -> tuple[list[bytes], list[User]]:
-        """(ids that left, users that came) to be told next, at most `limit` of each.
+    # What the stream is told
 
-        A user in both has left and come back: leaves go before joins.
-        """
+    @property
+    def entries_ahead(self) -> int:
+        """Entries told of which no frame has been heard that covers them."""
+        return len(self._joining)
+
+    def news_in_s(self, now_s: float) -> float | None:
+        """In how many seconds there is something to tell; None: not until somebody comes or goes."""
+        if self._to_join or self._to_leave:
+            return 0.0
+        return max(0.0, next(iter(self._lingering.values())) - now_s) if self._lingering else None
+
+    def take_news(self, limit: int, now_s: float) -> tuple[list[bytes], list[User]]:
+        """(ids that left, users that came) to be told next, at most `limit` of each; nobody is in both."""
         leaves = list(islice(self._to_leave, limit))
-        joins = list(islice(self._to_join.values(), limit))
         for user_id in leaves:
             del self._to_leave[user_id]
-        self._leaving = leaves
+        for user_id, due_s in list(islice(self._lingering.items(), limit - len(leaves))):
+            if due_s > now_s:
+                break
+            self._forget(user_id)
+            leaves.append(user_id)
+        joins = list(islice(self._to_join.values(), limit))
         for user in joins:
-            # A leave that has to wait for its turn holds back the join that follows it.
-            if user.id not in self._to_leave:
-                del self._to_join[user.id]
-                user.announced = True
-        return leaves, [user for user in joins if user.announced]
+            del self._to_join[user.id]
+            user.announced = user.joining = True
+        self._telling = leaves, joins
+        return leaves, joins
+
+    def told(self, entry: StreamId) -> None:
+        """What was taken last was appended to the stream as `entry`."""
+        self._joining.append((entry, self._telling[1]))
+        self._telling = [], []
+
+    def refused(self) -> None:
+        """What was taken last did not get into the stream, or nobody knows; it is to be told again.
+
+        A repeated join or leave is harmless.
+        """
+        (leaves, joins), self._telling = self._telling, ([], [])
+        for user in joins:
+            user.joining = False
+            if user.connections:
+                self._to_join[user.id] = user
+        # Who has come back by now is told as having come, and nothing else.
+        self._to_leave |= dict.fromkeys(user_id for user_id in leaves if user_id not in self.users)
+        for user_id in leaves:
+            if user_id in self.users:
+                self.users[user_id].announced = True
 
     def tell_again(self) -> None:
-        """Nobody knows whether the last news arrived. A repeated join or leave is harmless."""
-        self._to_leave |= dict.fromkeys(self._leaving)
+        """Begin anew on another connection: nobody knows what of the last news has arrived."""
+        self.refused()
         self._joining.clear()
         for user in self.users.values():
-            if not user.live:
+            user.joining = False
+            if not user.live and user.connections:
                 self._to_join[user.id] = user
 
-    def joined(self, users: list[User], entry: StreamId) -> None:
-        """The users' join was appended to the stream as `entry`."""
-        self._leaving = []
-        self._joining.append((entry, users))
+    # Batches
 
     def reach(self, cursor: StreamId) -> None:
         """A batch consumed the stream up to `cursor`: users whose join it covers are live."""
         while self._joining and self._joining[0][0] <= cursor:
             for user in self._joining.popleft()[1]:
-                if user.connections and self.users.get(user.id) is user:
+                user.joining = False
+                if self.users.get(user.id) is user:
                     user.live = True
                     self.live[user.id] = user
+
+    def _forget(self, user_id: bytes) -> None:
+        del self._lingering[user_id]
+        del self.users[user_id]
+        self.live.pop(user_id, None)

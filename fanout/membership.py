@@ -11,14 +11,14 @@ from contract.redis_link import RedisLink, RedisRefusedError, Script
 from contract.settings import Settings
 from fanout.clock import RedisClock
 from fanout.feed import Feed, FrameLostError
-from fanout.members import Members
+from fanout.members import Members, User
 from fanout.stats import FanoutStats
 from fanout.writer import Writer
 
 BEAT = Script(Path(__file__).with_name("beat.lua"))
 ANNOUNCE = Script(Path(__file__).with_name("announce.lua"))
-ENTRY_USERS = 1000
-"""Users in one join entry; more take the next one."""
+AHEAD_POLL_S = 0.01
+"""How often a node that may tell nothing more looks whether the sequencer has caught up."""
 BEAT_S = 0.005
 """Shortest time between two heartbeats."""
 IDLE_BEAT_S = 1.0
@@ -57,6 +57,7 @@ class Membership:
         self._link = link
         self._feed = feed
         self._members = members
+        self._settings = settings
         self._keys = settings.keys
         self._silence_s = settings.tick_s + SILENCE_S
         self._news = asyncio.Event()
@@ -87,30 +88,48 @@ class Membership:
         await self._link.call("XADD", self._keys.events, "*", "node", self._node, "leave", "*")
 
     async def announce(self) -> None:
-        """Post joins and leaves as they come, many in one entry when they come together."""
+        """Post joins and leaves as they come, many in one entry when they come together.
+
+        A node is at most `entries_ahead` entries ahead of the sequencer; what comes meanwhile is told together, and
+        who leaves and comes back meanwhile costs nothing.
+        """
+        members = self._members
         while True:
-            while not self._members.has_news:
-                self._news.clear()
-                await self._news.wait()
-            leaves, joins = self._members.take_news(ENTRY_USERS)
+            await self._wait_for_news()
+            leaves, joins = members.take_news(self._settings.entry_users, self._now())
+            # Who left is not here any more, so nobody here needs what is given up.
             if leaves:
                 self._feed.unsubscribe(leaves)
-            fields: list[str | bytes] = []
-            if leaves:
-                fields += ["leave", b" ".join(leaves)]
+            # Confirmed before the join is posted, so nothing of the batch that consumes it is missed.
             if joins:
-                # Confirmed before the join is posted, so nothing of the batch that consumes it is missed.
                 await self._feed.subscribe([user.id for user in joins])
-                fields += ["join", b" ".join(user.id for user in joins)]
             try:
-                entry = await self._post(fields)
+                entry = await self._post(leaves, joins)
             except RedisRefusedError as refusal:
                 await self._wait_for_memory(refusal)
             else:
-                self._members.joined(joins, stream_id(entry))
+                members.told(stream_id(entry))
                 self._stats.joins += len(joins)
 
-    async def _post(self, fields: list[str | bytes]) -> bytes:
+    async def _wait_for_news(self) -> None:
+        while True:
+            wait_s = self._members.news_in_s(self._now())
+            if self._members.entries_ahead >= self._settings.entries_ahead:
+                await asyncio.sleep(AHEAD_POLL_S)
+                continue
+            if wait_s is not None and wait_s <= 0:
+                return
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._news.wait()
+
+    async def _post(self, leaves: list[bytes], joins: list[User]) -> bytes:
+        fields: list[str | bytes] = []
+        if leaves:
+            fields += ["leave", b" ".join(leaves)]
+        if joins:
+            fields += ["join", b" ".join(user.id for user in joins)]
         keys, arguments = (self._keys.events, self._keys.nodes), (self._node, self._session, *fields)
         return bytes(await self._link.call("EVALSHA", ANNOUNCE.sha, len(keys), *keys, *arguments))
 
@@ -119,7 +138,7 @@ class Membership:
         if not str(refusal).startswith("OOM"):
             raise refusal
         log.warning("joins_wait", reason=str(refusal))
-        self._members.tell_again()
+        self._members.refused()
         await asyncio.sleep(FULL_S)
 
     async def beat(self, writer: Writer) -> None:

@@ -86,7 +86,9 @@ class Node:
         """The stats as they are now."""
         server, stats = self._server, self._stats
         stats.peers = server.log.by_reason()
-        stats.connections, stats.users = server.members.connections, len(server.members.users)
+        members = server.members
+        stats.connections, stats.lingering_users = members.connections, members.lingering
+        stats.users = len(members.users) - members.lingering
         stats.unsent_bytes, stats.slow_clients = server.unsent_bytes(), len(server.behind)
         if self._life is not None:
             self._life.observe(stats)

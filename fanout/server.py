@@ -16,6 +16,7 @@ from typing import cast
 
 from contract.admission import Admission, RefusedError
 from contract.events import is_user_id
+from contract.rates import RateLimit
 from contract.serving import limits_of, peer_log
 from contract.settings import Settings
 from fanout.members import Members
@@ -33,7 +34,9 @@ class ClientServer:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.members = Members()
+        self.members = Members(settings.linger_s)
+        self.joins_of_users = RateLimit(settings.joins_per_user)
+        self.joins_of_addresses = RateLimit(settings.joins_per_address)
         self.on_news: Callable[[], None] = lambda: None
         self.clients: set[Client] = set()
         self.behind: set[Client] = set()
@@ -78,7 +81,20 @@ class ClientServer:
         for client in list(self.clients):
             if client.user_id:
                 client.abort()
-        self.members = Members()
+        self.members = Members(self.settings.linger_s)
+
+    def may_join(self, user_id: bytes, address: str, now_s: float) -> None:
+        """RefusedError when the user, or users from this address, come more often than they may.
+
+        A further connection of a user who has one here is no join.
+        """
+        user = self.members.users.get(user_id)
+        if user is not None and user.connections:
+            return
+        if not self.joins_of_users.allows(user_id, now_s):
+            raise RefusedError("this user comes and goes too often, wait a second")
+        if not self.joins_of_addresses.allows(address, now_s):
+            raise RefusedError("too many users come from one address, wait a second")
 
 
 class Client(asyncio.Protocol):
@@ -163,6 +179,11 @@ class Client(asyncio.Protocol):
         if not is_user_id(user_id):
             self._refuse("a user id is 1 to 20 digits without a leading zero")
             return
+        try:
+            self._server.may_join(user_id, self._admission.address, asyncio.get_running_loop().time())
+        except RefusedError as refusal:
+            self._refuse(str(refusal))
+            return
         self._cancel_deadline()
         self.user_id, self._line = user_id, b""
         self._members = self._server.members
@@ -224,6 +245,6 @@ class Client(asyncio.Protocol):
 
     def _resign(self) -> None:
         if self._members is not None:
-            self._members.remove(self.user_id, self)
+            self._members.remove(self.user_id, self, asyncio.get_running_loop().time())
             self._members = None
             self._server.on_news()

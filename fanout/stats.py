@@ -13,6 +13,7 @@ EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA = ENDS = ("expelled", "journal too short
 class FanoutStats:
     connections: int = gauge("client connections that are registered")
     users: int = gauge("users with at least one connection here")
+    lingering_users: int = gauge("users whose last connection ended, and whose leave has not taken effect yet")
     joins: int = counter("users whose join was posted")
     batches: int = counter("batches written out, ticks included")
     notifications: int = counter("notifications written to connections")

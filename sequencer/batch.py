@@ -9,8 +9,6 @@ from contract.frames import Frame, Place, after
 from contract.framing import SAMPLE_BYTES
 
 Argument = bytes | str | int
-RECORDED_PER_BATCH = 100
-"""Refused lines of a batch that are recorded; more are only counted, so that rubbish stays cheap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +22,9 @@ class Stamp:
     safe: int
     journal_first: int
     rejected_entries: int
+    rejected_per_batch: int
+    """Refused lines that are recorded; more are only counted, so that rubbish stays cheap."""
+    journal_part_users: int
 
 
 @dataclass(slots=True)
@@ -68,6 +69,7 @@ class Batch:
             stamp.rejected_entries,
             frame.encode(),
             stamp.journal_first,
+            stamp.journal_part_users,
         ]
         args += [self._edges(b"F"), self._edges(b"U")]
         _section(args, [pair for pair, there in self.moves.items() if not there])
@@ -75,7 +77,7 @@ class Batch:
         _section(args, self.messages)
         _section(args, [(name, count) for name, count in self.counts.items() if count])
         _section(args, self.waiting)
-        _section(args, [(reason, line[:SAMPLE_BYTES]) for reason, line in self.rejected[:RECORDED_PER_BATCH]])
+        _section(args, [(reason, line[:SAMPLE_BYTES]) for reason, line in self.rejected[: stamp.rejected_per_batch]])
         args += [len(self.gone), *self.gone]
         return args
 

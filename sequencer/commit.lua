@@ -14,8 +14,8 @@ local deliveries = KEYS[12]
 local token, lease_ms, batch, next, cursor, after_cursor, skip_to =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local epoch, raw_bytes, rejected_entries, frame, journal_first = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local at = 13
-local part_fields = 2000 -- of one journal entry: users and their lines; far below what unpack can take
+local part_fields = 2 * ARGV[13] -- of one journal entry: users and their lines; unpack takes no more than 8,000
+local at = 14
 
 -- What can fail, before the first write.
 

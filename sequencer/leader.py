@@ -4,7 +4,8 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -95,6 +96,9 @@ class Leader:
             while not await store.acquire():
                 if await stopped_within(stop, STANDBY_POLL_S):
                     return
+        await _while_held(store, self._sequence(store, reads, stop))
+
+    async def _sequence(self, store: Store, reads: RedisLink, stop: asyncio.Event) -> None:
         term = Term(store, reads, self._settings, self._stats)
         await term.begin()
         if term.committed < self._committed:
@@ -107,6 +111,23 @@ class Leader:
             await term.run(stop)
         finally:
             self._committed = term.committed
+
+
+async def _while_held(store: Store, work: Coroutine[Any, Any, None]) -> None:
+    """Do what needs the lease, and renew it beside that; stop at once when it is lost."""
+    working, keeping = asyncio.ensure_future(work), asyncio.ensure_future(store.keep_lease())
+    try:
+        await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (working, keeping):
+            if task.done():
+                return task.result()
+    finally:
+        for task in (working, keeping):
+            task.cancel()
+        await asyncio.wait({working, keeping})
+        for task in (working, keeping):
+            if not task.cancelled():
+                task.exception()  # what matters of it has been raised
 
 
 async def _nothing() -> None:

@@ -7,6 +7,8 @@ Rules kept here:
   Late and duplicate events are dropped and counted; a conflict is refused and recorded. The first wins.
 - Missing numbers below `skip_to` are given up: they count as released, and come too late from then on.
 - Nothing waits further ahead than `reach`, which bounds the map.
+- `newly_waiting` names each event once: what was released and put back, or waits for longer than one batch, is in
+  Redis already.
 """
 
 from collections import Counter
@@ -63,7 +65,6 @@ class Ordering:
                     self._skipped.append((self.next, number - 1))
                     self.next = number
                 released += self._release_run(limit - len(released))
-        self._note_waiting()
         return released
 
     def _release_run(self, limit: int) -> list[Event]:
@@ -81,11 +82,19 @@ class Ordering:
         """Undo the release of the last events released, and what was given up among them."""
         if not events:
             return
-        back = {int(event[1]): event for event in events}
-        self.waiting.update(back)
-        self._newly_waiting |= back.keys()
+        self.waiting.update((int(event[1]), event) for event in events)
         self.next = int(events[0][1])
         self._skipped = [(first, last) for first, last in self._skipped if first < self.next]
+
+    def settle(self) -> None:
+        """Whatever could be released has been: of what was accepted since the last call, note what waits.
+
+        Called entry by entry, so that events are let go while they are in the processor's cache; after `put_back`,
+        so that an event put back counts as newly waiting only when it came since the last batch.
+        """
+        for accepted in self._accepted:
+            self._newly_waiting |= accepted.keys() & self.waiting.keys()
+        self._accepted.clear()
 
     @property
     def ready(self) -> bool:
@@ -93,16 +102,10 @@ class Ordering:
         return self.next in self.waiting or self.next < self.skip_to
 
     def newly_waiting(self) -> list[tuple[int, bytes]]:
-        """(number, line) of those that wait now and may not have at the last call."""
-        self._note_waiting()
+        """(number, line) of those that wait now and did not at the last call."""
+        self.settle()
         numbers, self._newly_waiting = self._newly_waiting, set()
         return [(number, self.waiting[number][0]) for number in sorted(numbers & self.waiting.keys())]
-
-    def _note_waiting(self) -> None:
-        # Few are left after a release; the others are not held on to.
-        for accepted in self._accepted:
-            self._newly_waiting |= accepted.keys() & self.waiting.keys()
-        self._accepted.clear()
 
     def _all_new(self, fresh: dict[int, Event], count: int) -> bool:
         # The usual case, decided by a few calls in C for the whole chunk.

@@ -16,8 +16,8 @@ from contract.settings import Settings
 _number = itemgetter(1)
 
 USER_BYTES = 40
-"""What a batch may be larger for each user online. Writing to a user costs as much as some two events, in every batch:
-the fewer batches, the fewer writes."""
+"""What a user is worth in bytes of events, some two of them. A batch may be so much larger for each user online, since
+it costs a write for each: the fewer batches, the fewer writes. And a join or leave costs a batch so much."""
 READ_BYTES = 256 * 1024
 """About how much one XREAD asks for; the next one is sized by the entries of the last."""
 READ_ENTRIES = 1000
@@ -42,6 +42,11 @@ class Entry:
     skip_to: int = 0
     joins: list[bytes] = field(default_factory=list)
     leaves: list[bytes] = field(default_factory=list)
+
+    @property
+    def weight(self) -> int:
+        """What it costs a batch, in bytes."""
+        return len(self.raw) + USER_BYTES * (len(self.joins) + len(self.leaves))
 
     def events(self) -> tuple[list[Event], Refused]:
         """Its events, and what is none; a line that is none is among the events, too, without a number."""
@@ -74,18 +79,18 @@ def batch_limit(least_bytes: int, users: int, window_bytes: int) -> int:
     return max(least_bytes, min(least_bytes + USER_BYTES * users, window_bytes // 4))
 
 
-def take_batch(entries: deque[Entry], limit_bytes: int) -> list[Entry]:
+def take_batch(entries: deque[Entry], limit_bytes: int) -> deque[Entry]:
     """Remove the first entries that make one batch: about `limit_bytes` of events.
 
     A join comes before all events of its batch, so whoever joins gets the whole batch.
     """
-    taken: list[Entry] = []
+    taken: deque[Entry] = deque()
     size, events_began = 0, False
     while entries and size < limit_bytes and not (entries[0].joins and events_began):
         entry = entries.popleft()
         taken.append(entry)
-        size += len(entry.raw)
-        events_began = events_began or not entry.joins
+        size += entry.weight
+        events_began = events_began or not entry.node
     return taken
 
 
@@ -123,27 +128,35 @@ class Reader:
         """Let a `take` that waits return at once."""
         self._arrived.set()
 
-    async def take(self, wait_s: float, limit_bytes: int) -> list[Entry]:
+    async def take(self, wait_s: float, limit_bytes: int) -> deque[Entry]:
         """Entries for one batch of about `limit_bytes`; empty when nothing came within `wait_s` seconds."""
         self._limit_bytes = limit_bytes
         if not self._entries:
+            if wait_s <= 0:
+                return deque()
             self._arrived.clear()
             try:
                 async with asyncio.timeout(wait_s):
                     await self._arrived.wait()
             except TimeoutError:
-                return []
+                return deque()
         taken = take_batch(self._entries, limit_bytes)
-        self._held_bytes -= sum(len(entry.raw) for entry in taken)
+        self._held_bytes -= sum(entry.weight for entry in taken)
         self._room.set()
         return taken
+
+    def give_back(self, entries: deque[Entry]) -> None:
+        """The last entries taken did not fit into the batch: they come first again."""
+        if entries:
+            self._held_bytes += sum(entry.weight for entry in entries)
+            self._entries.extendleft(reversed(entries))
 
     def _keep(self, entries: list[Reply]) -> None:
         size = 0
         for entry_id, fields in entries:
             entry = parse_entry(entry_id, fields)
             self._entries.append(entry)
-            size += len(entry.raw)
+            size += entry.weight
         self._last_id = entries[-1][0]
         self._held_bytes += size
         average = size // len(entries) + 64

@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-- Memory holds online users only: an outbox for each, and the authors they follow. Who is offline costs
-  nothing, whatever the size of the graph.
+- Memory holds online users only: an outbox for each, and the authors they follow (`sequencer/follows.py`). Who is
+  offline costs nothing, whatever the size of the graph.
 - A status update goes to those who follow the author at that point of the sequence: the graph of online
   users changes event by event, in the same loop that routes.
 """
@@ -11,6 +11,7 @@ Rules kept here:
 from collections.abc import Iterable
 
 from contract.events import Event
+from sequencer.follows import Follows
 
 
 class Routing:
@@ -18,23 +19,21 @@ class Routing:
 
     def __init__(self) -> None:
         self.nodes: dict[bytes, set[bytes]] = {}
+        self.follows = Follows()
         self.broadcasts: list[bytes] = []
         self.changes: dict[tuple[bytes, bytes], bytes] = {}
         self._outboxes: dict[bytes, list[bytes]] = {}
-        # author → {follower: its outbox}. Appending to each costs 15 ns a delivery;
-        # looking the outbox up and checking it for each delivery cost ten times that.
-        self._followers: dict[bytes, dict[bytes, list[bytes]]] = {}
-        self._following: dict[bytes, set[bytes]] = {}
 
     # Who is online
 
-    def join(self, node: bytes, users: Iterable[bytes], following: dict[bytes, Iterable[bytes]]) -> None:
-        """Users came to a node. `following` has the authors of each user that was not online before."""
+    def join(self, node: bytes, users: Iterable[bytes]) -> None:
+        """Users came to a node; whom those follow who were not online before is still to be loaded."""
         at_node = self.nodes.setdefault(node, set())
         for user in users:
             at_node.add(user)
             if user not in self._outboxes:
-                self._enter(user, set(following[user]))
+                self._outboxes[user] = []
+                self.follows.enter(user, self._outboxes[user])
 
     def leave(self, node: bytes, users: Iterable[bytes]) -> None:
         """Users left a node; those on no other node are offline."""
@@ -42,7 +41,8 @@ class Routing:
         for user in users:
             at_node.discard(user)
             if user in self._outboxes and not any(user in others for others in self.nodes.values()):
-                self._exit(user)
+                del self._outboxes[user]
+                self.follows.leave(user)
 
     def drop_node(self, node: bytes) -> None:
         """A node is gone with all its users."""
@@ -59,12 +59,13 @@ class Routing:
     # Events
 
     def route(self, events: Iterable[Event], budget: int) -> tuple[int, int]:
-        """Route released events in order until about `budget` deliveries are made.
+        """Route released events in order until about `budget` deliveries are made; all authors are known (`Follows`).
 
         Returns how many events were routed, and what is left of the budget. It bounds a batch: one status update
         can go to every online user.
         """
-        outboxes, followers = self._outboxes, self._followers
+        outboxes, follows = self._outboxes, self.follows
+        followers = follows.followers
         broadcast, changes = self.broadcasts.append, self.changes
         routed = 0
         for line, _, author, receiver, change, follower, followee in events:
@@ -79,9 +80,9 @@ class Routing:
                     if followee in outboxes:
                         outboxes[followee].append(line)
                     if follower in outboxes:
-                        self._follow(follower, followee)
+                        follows.follow(follower, followee)
                 elif follower in outboxes:
-                    self._unfollow(follower, followee)
+                    follows.unfollow(follower, followee)
             elif receiver:
                 if receiver in outboxes:
                     outboxes[receiver].append(line)
@@ -102,32 +103,3 @@ class Routing:
         broadcasts, changes = b"".join(self.broadcasts), self.changes
         self.broadcasts, self.changes = [], {}
         return messages, broadcasts, changes
-
-    # The graph of online users
-
-    def _enter(self, user: bytes, authors: set[bytes]) -> None:
-        self._outboxes[user] = []
-        self._following[user] = authors
-        outbox = self._outboxes[user]
-        for author in authors:
-            self._followers.setdefault(author, {})[user] = outbox
-
-    def _exit(self, user: bytes) -> None:
-        for author in self._following.pop(user):
-            self._forget(author, user)
-        del self._outboxes[user]
-
-    def _follow(self, follower: bytes, followee: bytes) -> None:
-        self._following[follower].add(followee)
-        self._followers.setdefault(followee, {})[follower] = self._outboxes[follower]
-
-    def _unfollow(self, follower: bytes, followee: bytes) -> None:
-        if followee in self._following[follower]:
-            self._following[follower].discard(followee)
-            self._forget(followee, follower)
-
-    def _forget(self, author: bytes, user: bytes) -> None:
-        fans = self._followers[author]
-        del fans[user]
-        if not fans:
-            del self._followers[author]

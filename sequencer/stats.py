@@ -42,6 +42,7 @@ class SequencerStats:
     nodes: int = gauge("fanout nodes of the deployment")
     nodes_behind: int = gauge("batches that the slowest node is behind")
     online_users: int = gauge("users that are connected to any node")
+    loading_users: int = gauge("online users whom they follow is still being read")
     expulsions: Counter[str] = by_reason("nodes expelled, by reason", "silent", "held the window")
     redis_memory_bytes: int = gauge("memory that Redis uses")
     redis_memory_limit_bytes: int = gauge("maxmemory of Redis; 0: no limit")

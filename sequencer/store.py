@@ -1,19 +1,22 @@
 """The sequencer's Redis commands: loading the state of a deployment, committing a batch."""
 
+import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 from contract.events import Event, parse
 from contract.frames import SAFE, Place, last_of, stream_id
 from contract.redis_checks import parse_info
-from contract.redis_link import Calls, RedisRefusedError, Script, wait_for_replicas
+from contract.redis_link import Calls, RedisRefusedError, Reply, Script, wait_for_replicas
 from contract.settings import Settings
 from sequencer.batch import Batch, Stamp
 from sequencer.journal import Journal
 
 ACQUIRE = Script(Path(__file__).with_name("acquire.lua"))
+RENEW = Script(Path(__file__).with_name("renew.lua"))
 COMMIT = Script(Path(__file__).with_name("commit.lua"))
 CHUNK = 1000
 """How much is asked for at a time while loading, so that no answer is huge."""
@@ -55,8 +58,16 @@ class Store:
 
     async def prepare(self) -> None:
         """Load the scripts; once per connection."""
-        for script in (ACQUIRE, COMMIT):
+        for script in (ACQUIRE, RENEW, COMMIT):
             await self._calls.call("SCRIPT", "LOAD", script.text)
+
+    async def keep_lease(self) -> None:
+        """Renew the lease until cancelled, whatever else is going on. LeaseLostError when it is gone."""
+        while True:
+            await asyncio.sleep(self._settings.lease_s / 4)
+            await self._holding(
+                self._calls.call("EVALSHA", RENEW.sha, 1, self._keys.lease, self._token, self._lease_ms)
+            )
 
     async def acquire(self) -> bool:
         """Take the lease if it is free (or still ours)."""
@@ -89,19 +100,45 @@ class Store:
         last = await self._calls.call("XREVRANGE", self._keys.deliveries, "+", "-", "COUNT", 1)
         return stream_id(last[0][0])[0] if last else 0
 
-    async def following(self, users: Iterable[bytes]) -> dict[bytes, Iterable[bytes]]:
+    # The graph, as of the last batch sent on this connection
+
+    async def following_counts(self, users: Sequence[bytes]) -> list[int]:
+        """How many authors each user follows."""
+        prefix = self._keys.following.encode()
+        return await self._calls.call_all([("SCARD", prefix + user) for user in users])
+
+    async def following(self, users: Sequence[bytes]) -> list[list[bytes]]:
         """The authors whom each user follows."""
         prefix = self._keys.following.encode()
-        asked = list(users)
-        authors: list[Iterable[bytes]] = []
-        for start in range(0, len(asked), CHUNK):
-            chunk = asked[start : start + CHUNK]
-            authors += await self._calls.call_all(("SMEMBERS", prefix + user) for user in chunk)
-        return dict(zip(asked, authors, strict=True))
+        return await self._calls.call_all([("SMEMBERS", prefix + user) for user in users])
 
-    async def knows(self, node: bytes) -> bool:
-        """Whether the node is part of the system (it may have been expelled since it wrote)."""
-        return bool(await self._calls.call("HEXISTS", self._keys.nodes, node))
+    async def scan_following(self, user: bytes, cursor: bytes, count: int) -> tuple[bytes, list[bytes]]:
+        """About `count` of the authors whom a user follows, and the cursor to go on from (`0`: that was all)."""
+        key = self._keys.following.encode() + user
+        next_cursor, authors = await self._calls.call("SSCAN", key, cursor, "COUNT", count)
+        return next_cursor, authors
+
+    async def follower_counts(self, authors: Sequence[bytes]) -> list[int]:
+        """How many followers each author has."""
+        prefix = self._keys.followers.encode()
+        return await self._calls.call_all([("SCARD", prefix + author) for author in authors])
+
+    async def followers_among(self, questions: Sequence[tuple[bytes, list[bytes] | None]]) -> list[list[bytes]]:
+        """For each (author, users) those of the users who follow the author; for None all who do."""
+        prefix = self._keys.followers.encode()
+        answers = await self._calls.call_all(
+            ("SMEMBERS", prefix + author) if users is None else ("SMISMEMBER", prefix + author, *users)
+            for author, users in questions
+        )
+        return [
+            answer if users is None else list(compress(users, answer))
+            for (_, users), answer in zip(questions, answers, strict=True)
+        ]
+
+    async def known(self, nodes: Sequence[bytes]) -> list[bytes]:
+        """Those nodes that are part of the system (one may have been expelled since it wrote)."""
+        answers = await self._calls.call_all([("HEXISTS", self._keys.nodes, node) for node in nodes])
+        return list(compress(nodes, answers))
 
     async def reports(self) -> dict[bytes, bytes]:
         """The nodes' last heartbeats."""
@@ -137,19 +174,25 @@ class Store:
             safe=self._safe if replicas else number,
             journal_first=self._journal.add(number, batch.published_bytes),
             rejected_entries=self._settings.rejected_entries,
+            rejected_per_batch=self._settings.rejected_per_batch,
+            journal_part_users=self._settings.journal_part_users,
         )
         commit = self._calls.call("EVALSHA", COMMIT.sha, len(keys), *keys, *batch.arguments(stamp))
-        try:
-            reports = _pairs(await commit)
-        except RedisRefusedError as refusal:
-            if str(refusal).startswith("LEASE"):
-                raise LeaseLostError(str(refusal)) from None
-            raise
+        reports = _pairs(await self._holding(commit))
         if replicas:
             await wait_for_replicas(self._calls, self._settings)
             self._safe = number
             await self._calls.call("PUBLISH", self._keys.broadcast, SAFE + b"%d" % number)
         return reports
+
+    async def _holding(self, answer: Awaitable[Reply]) -> Reply:
+        """The answer of a script that needs the lease. LeaseLostError when we do not hold it."""
+        try:
+            return await answer
+        except RedisRefusedError as refusal:
+            if str(refusal).startswith("LEASE"):
+                raise LeaseLostError(str(refusal)) from None
+            raise
 
 
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:

@@ -5,8 +5,9 @@ window is full the sequencer waits, the stream fills and the sources are slowed 
 silent, or holds a full window for too long, is to be expelled, so that one node can't hold up all others
 for ever. Times are the caller's monotonic seconds.
 
-A node's silence is judged by when its report was last *seen to change*, so a restart of Redis or a pause
-of this process makes no node look dead.
+A node is silent for as long as this process has *looked and seen no change*: the time between two looks counts up
+to `look_s`. So a restart of Redis, a commit that takes long or a pause of this process makes no node look dead: what
+the nodes reported meanwhile is seen at the next look, before anything is judged.
 """
 
 from collections import deque
@@ -17,8 +18,10 @@ from dataclasses import dataclass
 class _Node:
     report: bytes
     batch: int
-    heard_s: float
-    moved_s: float
+    silent_s: float = 0.0
+    """How long its report has been seen not to change."""
+    still_s: float = 0.0
+    """How long it has been seen to write nothing."""
 
 
 class Window:
@@ -28,11 +31,15 @@ class Window:
     behind, waiting makes the next batches larger and fewer.
     """
 
-    def __init__(self, limit_bytes: int, limit_batches: int, silence_s: float, patience_s: float) -> None:
+    def __init__(
+        self, limit_bytes: int, limit_batches: int, silence_s: float, patience_s: float, look_s: float
+    ) -> None:
         self._limit_bytes = limit_bytes
         self._limit_batches = limit_batches
         self._silence_s = silence_s
         self._patience_s = patience_s
+        self._look_s = look_s
+        self._looked_s: float | None = None
         self._sizes: deque[tuple[int, int]] = deque()
         self._unwritten_bytes = 0
         self._nodes: dict[bytes, _Node] = {}
@@ -45,17 +52,21 @@ class Window:
 
     def observe(self, reports: dict[bytes, bytes], now_s: float) -> None:
         """Take in the nodes' reports (`<batch> …`), all that there are."""
+        passed_s = min(now_s - self._looked_s, self._look_s) if self._looked_s is not None else 0.0
+        self._looked_s = now_s
         for name in self._nodes.keys() - reports.keys():
             del self._nodes[name]
         for name, report in reports.items():
             node = self._nodes.get(name)
             if node is None:
-                self._nodes[name] = _Node(report, _batch(report), now_s, now_s)
-            elif report != node.report:
+                self._nodes[name] = _Node(report, _batch(report))
+            elif report == node.report:
+                node.silent_s += passed_s
+                node.still_s += passed_s
+            else:
                 batch = _batch(report)
-                if batch != node.batch:
-                    node.moved_s = now_s
-                node.report, node.batch, node.heard_s = report, batch, now_s
+                node.still_s = node.still_s + passed_s if batch == node.batch else 0.0
+                node.report, node.batch, node.silent_s = report, batch, 0.0
         self._settle()
 
     @property
@@ -74,15 +85,15 @@ class Window:
         """How many batches the slowest node is behind this one."""
         return max((batch - node.batch for node in self._nodes.values()), default=0)
 
-    def to_expel(self, now_s: float) -> dict[bytes, tuple[str, float]]:
-        """The nodes that are to be expelled now: the reason, and for how many seconds it holds."""
+    def to_expel(self) -> dict[bytes, tuple[str, float]]:
+        """The nodes that are to be expelled, by the last look: the reason, and for how many seconds it holds."""
         verdicts = {}
         written_by_all = self._sizes[0][0] - 1 if self._sizes else 0
         for name, node in self._nodes.items():
-            if now_s - node.heard_s > self._silence_s:
-                verdicts[name] = ("silent", now_s - node.heard_s)
-            elif self.full and node.batch <= written_by_all and now_s - node.moved_s > self._patience_s:
-                verdicts[name] = ("held the window", now_s - node.moved_s)
+            if node.silent_s > self._silence_s:
+                verdicts[name] = ("silent", node.silent_s)
+            elif self.full and node.batch <= written_by_all and node.still_s > self._patience_s:
+                verdicts[name] = ("held the window", node.still_s)
         return verdicts
 
     def _settle(self) -> None:

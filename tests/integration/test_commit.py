@@ -9,7 +9,7 @@ from contract.events import parse
 from contract.redis_link import RedisRefusedError, Reply
 from contract.settings import Settings, load
 from fanout.journal import JournalGoneError, missed_batches
-from sequencer.batch import RECORDED_PER_BATCH, Batch
+from sequencer.batch import Batch
 from sequencer.store import LeaseLostError, Store
 from tests.integration.conftest import Calls
 
@@ -102,14 +102,13 @@ async def test_the_next_term_loads_what_the_last_commit_left(store: Store, calls
     assert (state.next, state.batch, state.cursor) == (5, 1, b"5-0")
     assert state.waiting == parse(b"6|S|1\r\n7|B\n")
     assert {node: set(users) for node, users in state.online.items()} == {b"n1": {b"1", b"2"}, b"n2": {b"1"}}
-    following = await store.following([b"1", b"3", b"4"])
-    assert {user: list(authors) for user, authors in following.items()} == {
-        b"1": [b"2"],
-        b"3": [b"2"],
-        b"4": [],
-    }
-    assert await store.knows(b"n1")
-    assert not await store.knows(b"n3")
+    assert await store.following([b"1", b"3", b"4"]) == [[b"2"], [b"2"], []]
+    assert await store.following_counts([b"1", b"3", b"4"]) == [1, 1, 0]
+    assert await store.scan_following(b"1", b"0", 10) == (b"0", [b"2"])
+    assert await store.follower_counts([b"2", b"1"]) == [2, 0]
+    among = await store.followers_among([(b"2", [b"3", b"4"]), (b"2", None), (b"9", [b"1"]), (b"9", None)])
+    assert [sorted(followers) for followers in among] == [[b"3"], [b"1", b"3"], [], []]
+    assert await store.known([b"n1", b"n3", b"n2"]) == [b"n1", b"n2"]
 
 
 async def test_a_new_deployment_starts_where_it_is_told(calls: Calls, namespace: str) -> None:
@@ -243,9 +242,9 @@ async def test_rubbish_is_recorded_in_part_and_capped(calls: Calls, namespace: s
     store = Store(calls, settings, "me")
     await store.prepare()
     await store.acquire()
-    rubbish = [("not an event", b"x" * 900)] * (RECORDED_PER_BATCH + 50)
+    rubbish = [("not an event", b"x" * 900)] * (settings.rejected_per_batch + 50)
     for number in range(1, 7):
         await store.commit(number, Batch(1, b"0-0", rejected=rubbish))
     entries = await calls.call("XRANGE", settings.keys.rejected, "-", "+")
-    assert 200 <= len(entries) < 6 * RECORDED_PER_BATCH
+    assert 200 <= len(entries) < 6 * settings.rejected_per_batch
     assert max(len(fields[3]) for _, fields in entries) <= 64

@@ -53,7 +53,9 @@ async def sequence(link: RedisLink, settings: Settings) -> None:
     store, ordering, routing = Store(link, settings, "me"), Ordering(1, settings.reach), Routing()
     await store.prepare()
     await store.acquire()
-    routing.join(b"node", USERS, dict.fromkeys(USERS, ()))
+    routing.join(b"node", USERS)
+    for user in USERS:
+        routing.follows.loaded(user)
     for number, raw in enumerate(batches(), 1):
         batch = Batch(ordering.next, b"%d-0" % number, raw_bytes=len(raw))
         ordering.accept(parse(raw), batch.counts)

@@ -22,7 +22,10 @@ SLOW_UNSENT_BYTES = 5000
 
 @cache
 def settings(name: str, **given: Any) -> Settings:
-    """A process's settings; its Redis URL says which process it is. Short times make short schedules."""
+    """A process's settings; its Redis URL says which process it is.
+
+    Short times make short schedules, and low limits are crossed all the time.
+    """
     return load(
         redis_url=f"redis://{name}",
         namespace=KEYS.namespace,
@@ -34,6 +37,8 @@ def settings(name: str, **given: Any) -> Settings:
         node_patience_s=1.5,
         node_buffer_bytes=4096,
         client_stall_s=1.0,
+        rejected_per_batch=2,
+        joins_per_user=0,
         **given,
     )
 

@@ -3,6 +3,7 @@
 Rules kept here:
 
 - Each command is one atomic step, and so is a script; a script that fails half-way leaves what it did.
+- With its memory `full` it refuses what could need more, but not in a script that has written something already.
 - An unknown command or option fails the schedule loudly; it is never taken for an error answer of Redis.
 - Time is the caller's, in the expiry of keys, in TIME and in stream ids.
 """
@@ -12,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 from lupa.lua51 import LuaRuntime, lua_type
 
@@ -54,6 +56,9 @@ class Stream:
         return len(self.ids)
 
 
+GROWING = {b"SET", b"HSET", b"HSETNX", b"HINCRBY", b"SADD", b"ZADD", b"XADD"}
+"""Commands that Redis refuses while its memory is full (its flag `denyoom`)."""
+SHRINKING = {b"DEL", b"HDEL", b"SREM", b"ZREMRANGEBYSCORE", b"XTRIM", b"PEXPIRE", b"RENAME"}
 TYPES = {bytes: b"string", Hash: b"hash", set: b"set", SortedSet: b"zset", Stream: b"stream"}
 ENDLESS = 2**63
 
@@ -64,6 +69,10 @@ class Redis:
     def __init__(self, now: Callable[[], float], deliver: Callable[[Any, list[Reply]], None]) -> None:
         self.data: dict[bytes, Any] = {}
         self.published: list[tuple[bytes, bytes]] = []
+        self.full = False
+        self.commands: list[list[bytes]] = []
+        """All that was run since it was last cleared, in scripts or not. For the checks."""
+        self._in_script = self._wrote = False
         self._expires: dict[bytes, float] = {}
         self._channels: dict[bytes, list[Any]] = {}
         self._scripts: dict[bytes, Any] = {}
@@ -84,6 +93,10 @@ class Redis:
         handler = HANDLERS.get(command[0])
         if handler is None:
             raise NotImplementedError(f"the double has no command {command[:3]!r}")
+        if self.full and command[0] in GROWING and not (self._in_script and self._wrote):
+            raise RefusedError("OOM command not allowed when used memory > 'maxmemory'.")
+        self._wrote = self._wrote or command[0] in GROWING or command[0] in SHRINKING
+        self.commands.append(command)
         return handler(self, *command[1:])
 
     def get(self, key: str, kind: type) -> Any:
@@ -217,6 +230,19 @@ class Redis:
     def _do_smembers(self, key: bytes) -> list[bytes]:
         return sorted(self._peek(key, set))
 
+    def _do_smismember(self, key: bytes, *members: bytes) -> list[int]:
+        value = self._peek(key, set)
+        return [int(member in value) for member in members]
+
+    def _do_sscan(self, key: bytes, cursor: bytes, *count: bytes) -> list[Reply]:
+        """As in Redis, what is in the set all the time is found, in an order of its own, some of it at a time."""
+        if count[0] != b"COUNT":
+            raise NotImplementedError(f"SSCAN {count!r}")
+        places = sorted((crc32(member) + 1, member) for member in self._peek(key, set))
+        rest = [place for place in places if place[0] >= int(cursor)]
+        found, rest = rest[: int(count[1])], rest[int(count[1]) :]
+        return [b"%d" % (rest[0][0] if rest else 0), [member for _, member in found]]
+
     def _do_scard(self, key: bytes) -> int:
         return len(self._peek(key, set))
 
@@ -344,7 +370,11 @@ class Redis:
         if sha not in self._scripts:
             raise RefusedError("NOSCRIPT No matching script")
         keys, arguments = rest[: int(count)], rest[int(count) :]
-        return _from_lua(self._scripts[sha](_lua.table_from(keys), _lua.table_from(arguments), self._redis))
+        self._in_script, self._wrote = True, False
+        try:
+            return _from_lua(self._scripts[sha](_lua.table_from(keys), _lua.table_from(arguments), self._redis))
+        finally:
+            self._in_script = False
 
     def _lua_call(self, *command: Any) -> Any:
         reply = self.run([part if type(part) is bytes else b"%.17g" % part for part in command])

@@ -45,7 +45,14 @@ events = st.lists(
     st.tuples(st.sampled_from("FFUBPSS"), st.integers(1, USERS), st.integers(1, USERS)), min_size=8, max_size=20
 )
 options = st.fixed_dictionaries(
-    {"batch_deliveries": st.sampled_from([1, 3, 200_000]), "journal_bytes": st.sampled_from([1024, 1 << 20])}
+    {
+        "batch_deliveries": st.sampled_from([1, 3, 200_000]),
+        "journal_bytes": st.sampled_from([1024, 1 << 20]),
+        "batch_edges": st.sampled_from([1, 2, 50_000]),
+        "journal_part_users": st.sampled_from([1, 1000]),
+        "entry_users": st.sampled_from([1, 2, 1000]),
+        "linger_s": st.sampled_from([0.0, 1.0]),
+    }
 )
 
 
@@ -119,6 +126,10 @@ class ModelNode:
             assert isinstance(feed.failed.exception(), ExpelledError)
             await self.begin()
 
+    @property
+    def has_news(self) -> bool:
+        return self.members.news_in_s(self.core.now_s) == 0
+
     async def hear(self) -> None:
         """Receive the oldest batch that is on its way."""
         for message in self.in_flight.popleft():
@@ -129,7 +140,7 @@ class ModelNode:
 
     async def tell_news(self, outcome: str) -> None:
         """Post who came and left; `outcome` says how far that gets."""
-        leaves, joins = self.members.take_news(10)
+        leaves, joins = self.members.take_news(self.core.settings.entry_users, self.core.now_s)
         self.core.redis.unsubscribe(self, list(map(_channel, leaves)))
         self.core.redis.subscribe(self, [_channel(user.id) for user in joins])
         fields = [b"leave", b" ".join(leaves)] * bool(leaves)
@@ -143,7 +154,7 @@ class ModelNode:
         if outcome != "answered":
             await self.connect()
         else:
-            self.members.joined(joins, stream_id(entry))
+            self.members.told(stream_id(entry))
 
 
 class Core(RuleBasedStateMachine):
@@ -155,6 +166,7 @@ class Core(RuleBasedStateMachine):
         self.redis = Redis(lambda: 0.0, lambda node, message: node.published.append(message))
         self.calls = Calls(self)
         self._clock = 0
+        self.now_s = 0.0
         self._names = 0
         self._simulated = simulated()
         self._simulated.__enter__()
@@ -246,7 +258,7 @@ class Core(RuleBasedStateMachine):
         position = after(self.term._position[1])
         found = self.run([b"XRANGE", KEYS.events.encode(), position, b"+", b"COUNT", b"%d" % entries])
         read = deque(parse_entry(entry_id, fields) for entry_id, fields in found)
-        self.batch = self.do(self.term._compute(take_batch(read, MIB)))
+        self.batch = self.do(self.term._assembly.make(take_batch(read, MIB), MIB))
 
     @precondition(lambda self: self.batch is not None)
     @rule(dies=st.booleans())
@@ -286,13 +298,13 @@ class Core(RuleBasedStateMachine):
         there = [(node, connection) for node in self.nodes for connection in node.connections]
         node, connection = there[place % len(there)]
         node.connections.remove(connection)
-        node.members.remove(b"%d" % connection.user, connection)
+        node.members.remove(b"%d" % connection.user, connection, self.now_s)
 
-    @precondition(lambda self: any(node.members.has_news for node in self.nodes))
+    @precondition(lambda self: any(node.has_news for node in self.nodes))
     @rule(place=st.integers(0, 1), outcome=st.sampled_from(["answered", "answered", "answer lost", "late", "lost"]))
     def tell_news(self, place: int, outcome: str) -> None:
         """A node posts who came and who left."""
-        if self.nodes[place].members.has_news:
+        if self.nodes[place].has_news:
             self.do(self.nodes[place].tell_news(outcome))
 
     @precondition(lambda self: self.late)
@@ -312,6 +324,11 @@ class Core(RuleBasedStateMachine):
         elif node.in_flight:
             self.do(node.hear())
 
+    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes; who lingers may leave."""
+        self.now_s += seconds
+
     @rule(place=st.integers(0, 1))
     def reconnect(self, place: int) -> None:
         """A node loses its connections to Redis."""
@@ -323,7 +340,7 @@ class Core(RuleBasedStateMachine):
         if user:
             self.join(place, user)
         for node in self.nodes:
-            if node.members.has_news:
+            if node.has_news:
                 self.do(node.tell_news("answered"))
         for _ in range(chunks):
             if self.unsent:
@@ -369,14 +386,15 @@ class Core(RuleBasedStateMachine):
     def _finish(self) -> None:
         """Let everything arrive."""
         self.crash()
+        self.now_s += 10
         while self.unsent:
             self.append([0, 0, 0, 0])
         for _ in range(3):
             for node in self.nodes:
                 self.do(node.connect())
-                if node.members.has_news:
+                while node.has_news:
                     self.do(node.tell_news("answered"))
-            while len(self.redis.get(KEYS.events, Stream)) or self.term._ordering.ready:
+            while len(self.redis.get(KEYS.events, Stream)) or self.term._assembly.ordering.ready:
                 self.compute(4)
                 self.commit(False)
             self.deliver_all()

@@ -13,6 +13,7 @@ from fanout.feed import Feed, Messages
 from fanout.life import Life
 from fanout.members import Members
 from sequencer.batch import Batch
+from sequencer.follows import Follows
 from tests.simulation.witness import WrongError
 from tests.simulation.world import play, simulated
 
@@ -67,8 +68,23 @@ def joins_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def live_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    joined = Members.joined
-    monkeypatch.setattr(Members, "joined", lambda self, users, _: joined(self, users, (0, 0)))
+    told = Members.told
+    monkeypatch.setattr(Members, "told", lambda self, _: told(self, (0, 0)))
+
+
+def leaves_told_after_the_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leave that may not have arrived is told again although its user is back."""
+
+    def refused(self: Members) -> None:
+        (leaves, joins), self._telling = self._telling, ([], [])
+        self._to_join |= {user.id: user for user in joins if user.connections}
+        self._to_leave |= dict.fromkeys(leaves)
+
+    monkeypatch.setattr(Members, "refused", refused)
+
+
+def authors_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Follows, "known", lambda _, events: len(events))
 
 
 def expulsion_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +117,10 @@ def anybody_commits_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setattr(sequencer.store, "COMMIT", Script(unchecked))
 
 
-SABOTAGE = (no_gap_check, joins_told_once, live_at_once, expulsion_not_noticed, waiting_not_stored)
+SABOTAGE = (
+    *(no_gap_check, joins_told_once, live_at_once, leaves_told_after_the_join, expulsion_not_noticed),
+    *(waiting_not_stored, authors_not_asked_about),
+)
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGE)

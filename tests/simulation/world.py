@@ -15,6 +15,7 @@ import fanout.membership
 import fanout.node
 import fanout.writer
 import listener.appender
+import sequencer.assembly
 import sequencer.leader
 import sequencer.store
 import sequencer.term
@@ -47,7 +48,7 @@ class World:
         self.noise = Noise()
         self._names = iter(range(1, 1_000_000))
         self._trouble_s = rng.choice([0.5, 1.5, 1.5, 3.0])  # until then events come and things go wrong
-        self._users = rng.randint(1, 3)
+        self._users = rng.choice([1, 2, 3, 6])
         self._sequence = events(rng, rng.randint(5, 25), self._users)
         self._gap = rng.randint(1, len(self._sequence)) if rng.random() < 0.1 else len(self._sequence) + 1
         self.witness = Witness(self.redis, self._sequence, self._users, self._gap - 1)
@@ -56,6 +57,11 @@ class World:
             "batch_deliveries": rng.choice([1, 3, 200_000, 200_000]),
             "window_batches": rng.choice([3, 32, 32]),
             "journal_bytes": rng.choice([1024, 4096, 1 << 20, 1 << 20]),
+            "journal_part_users": rng.choice([1, 2, 1000]),
+            "entry_users": rng.choice([1, 2, 1000]),
+            "entries_ahead": rng.choice([1, 2, 8]),
+            "batch_edges": rng.choice([1, 2, 5, 50_000]),
+            "linger_s": rng.choice([0.0, 0.0, 0.05, 0.3]),
         }
         self.sequencers = [SequencerProcess(self, f"sequencer-{at}", options) for at in range(rng.choice([1, 1, 2]))]
         self.nodes = [NodeProcess(self, f"node-{at}", options) for at in range(rng.choice([1, 1, 2]))]
@@ -140,6 +146,8 @@ class World:
         for user in range(1, self._users + 1):
             for _ in range(rng.choice([1, 1, 2, 3])):
                 at(rng.uniform(0, self._trouble_s), self._connect, rng.choice(self.nodes), user)
+        if rng.random() < 0.2:
+            at(rng.uniform(0, self._trouble_s), self._flap, rng.choice(self.nodes), rng.randint(1, self._users))
         self.noise.cut_before = rng.choice([0, 0, 0.01, 0.05])
         self.noise.cut_after = rng.choice([0, 0, 0.01, 0.05])
         self.noise.lose_batch = rng.choice([0, 0, 0.05, 0.2])
@@ -194,6 +202,19 @@ class World:
             self.trace("EXPIRE", "lease")
             self.redis.run([b"DEL", KEYS.lease.encode()])
 
+        def fill() -> None:
+            self.trace("FULL", "redis")
+            self.redis.full = True
+            self.loop.call_later(wait_s, setattr, self.redis, "full", False)
+
+        def leave_together() -> None:
+            """Everybody at a node goes, and some come back at once: more than one entry holds."""
+            node = rng.choice(self.nodes)
+            for connection in list(node.connections):
+                connection.end()
+                if rng.random() < 0.5:
+                    self.loop.call_later(rng.choice([0, 0.001, 0.01, 0.1]), self._connect, node, connection.user)
+
         def leave() -> None:
             if connections := [connection for connection in self.connections if connection.open]:
                 rng.choice(connections).end()
@@ -205,7 +226,7 @@ class World:
                 connection.pause(True)
                 self.loop.call_later(wait_s, connection.pause, False)
 
-        return [kill, kill, stop, stall, stall, cut, hang, expire, leave, slow, slow]
+        return [kill, kill, stop, stall, stall, cut, hang, expire, fill, leave, leave_together, slow, slow]
 
     def _connect(self, node: NodeProcess, user: int) -> None:
         if not node.accepts:
@@ -214,10 +235,21 @@ class World:
         self.connections.append(Connection(self, node, user))
         self.trace("connected", node, user)
 
+    def _flap(self, node: NodeProcess, user: int, times: int = 8) -> None:
+        """A user comes and goes in a loop."""
+        if not times or not node.accepts or self.loop.time() > self._trouble_s:
+            return
+        self._connect(node, user)
+        connection = self.connections[-1]
+        stay_s, away_s = (self.rng.choice([0, 0.001, 0.01, 0.1]) for _ in range(2))
+        self.loop.call_later(stay_s, connection.end)
+        self.loop.call_later(stay_s + away_s, self._flap, node, user, times - 1)
+
     # The end
 
     def _heal(self) -> None:
         self.trace("HEAL", "")
+        self.redis.full = False
         self.noise.cut_before = self.noise.cut_after = self.noise.lose_batch = 0.0
 
     def _settle(self) -> None:
@@ -268,7 +300,7 @@ async def _suits(*_: object) -> None:
 
 
 LOGGING = (
-    *(sequencer.leader, sequencer.term, fanout.node, fanout.life, fanout.membership),
+    *(sequencer.leader, sequencer.term, sequencer.assembly, fanout.node, fanout.life, fanout.membership),
     *(contract.serving, contract.outage, listener.appender),
 )
 

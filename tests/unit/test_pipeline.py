@@ -43,7 +43,9 @@ def run(data: bytes, work: Workload, read_bytes: int, budget: int) -> dict[bytes
     """Frame, parse, order, route and merge, in reads of `read_bytes` and batches of about `budget`."""
     users = [b"%d" % user for user in range(1, work.users + 1)]
     framer, ordering, routing = LineFramer(), Ordering(work.first, 1000), Routing()
-    routing.join(b"n", users, dict.fromkeys(users, ()))
+    routing.join(b"n", users)
+    for user in users:
+        routing.follows.loaded(user)
     received = dict.fromkeys(users, b"")
     counts: Counter[str] = Counter()
     for start in range(0, len(data), read_bytes):
@@ -52,6 +54,7 @@ def run(data: bytes, work: Workload, read_bytes: int, budget: int) -> dict[bytes
             events = ordering.release(budget)
             routed, _ = routing.route(events, budget)
             ordering.put_back(events[routed:])
+            ordering.settle()
             messages, lines, _ = routing.collect()
             broadcasts, own = Broadcasts(lines), dict(messages)
             for user in users:

@@ -3,7 +3,7 @@
 from collections import deque
 
 from contract.settings import KIB
-from sequencer.reader import Entry, batch_limit, parse_entry, take_batch
+from sequencer.reader import USER_BYTES, Entry, batch_limit, parse_entry, take_batch
 
 
 def test_event_lines() -> None:
@@ -37,8 +37,20 @@ def test_more_users_make_larger_batches_and_the_window_holds_several() -> None:
 def test_a_batch_begins_with_its_joins_and_has_no_more_than_its_size() -> None:
     raw = Entry(b"2-0", raw=b"1|B\n2|B\n")
     join, leave = Entry(b"1-0", node=b"n", joins=[b"1"]), Entry(b"3-0", node=b"n", leaves=[b"1"])
-    assert take_batch(deque([join, join, raw, leave, raw, join, raw]), 100) == [join, join, raw, leave, raw]
-    assert take_batch(deque([raw, raw, raw]), 9) == [raw, raw]
-    assert take_batch(deque(), 9) == []
-    left = deque([leave, join])
-    assert (take_batch(left, 9), list(left)) == ([leave], [join])
+    assert list(take_batch(deque([join, join, raw, leave, raw, join, raw]), 200)) == [join, join, raw, leave, raw]
+    assert list(take_batch(deque([raw, raw, raw]), 9)) == [raw, raw]
+    assert not take_batch(deque(), 9)
+
+
+def test_joins_and_leaves_before_the_events_are_one_batch_up_to_its_size() -> None:
+    raw = Entry(b"2-0", raw=b"1|B\n2|B\n")
+    join, leave = Entry(b"1-0", node=b"n", joins=[b"1"]), Entry(b"3-0", node=b"n", leaves=[b"1"])
+    loop = [leave, join] * 3
+    assert list(take_batch(deque([*loop, raw, join]), 1000)) == [*loop, raw]
+    left = deque(loop)
+    assert (list(take_batch(left, 3 * USER_BYTES)), list(left)) == (loop[:3], loop[3:])
+
+
+def test_a_skip_comes_before_the_joins_after_it() -> None:
+    skip, join = Entry(b"1-0", skip_to=5), Entry(b"2-0", node=b"n", joins=[b"1"])
+    assert list(take_batch(deque([skip, join]), 100)) == [skip]

@@ -1,5 +1,7 @@
 """Who is told what, event by event, as the online users and the graph change."""
 
+from collections.abc import Iterable
+
 from contract.events import parse
 from sequencer.routing import Routing
 
@@ -10,9 +12,13 @@ def routed(routing: Routing, text: bytes, budget: int = 1000) -> dict[bytes, byt
     return dict(messages) | ({b"*": broadcasts} if broadcasts else {})
 
 
-def online(*users: bytes) -> Routing:
+def online(*users: bytes, following: Iterable[bytes] = ()) -> Routing:
+    """A routing with these users at a node, all of whom follow the same authors."""
     routing = Routing()
-    routing.join(b"n1", users, dict.fromkeys(users, ()))
+    routing.join(b"n1", users)
+    for user in users:
+        routing.follows.learn(user, following)
+        routing.follows.loaded(user)
     return routing
 
 
@@ -37,7 +43,7 @@ def test_the_last_change_of_an_edge_wins_and_offline_edges_are_kept_for_the_stor
     routing.route(parse(b"1|F|1|2\n2|U|1|2\n3|F|3|4\n"), 100)
     _, _, changes = routing.collect()
     assert changes == {(b"1", b"2"): b"U", (b"3", b"4"): b"F"}
-    assert not routing._followers
+    assert not routing.follows.followers
 
 
 def test_following_oneself() -> None:
@@ -47,7 +53,7 @@ def test_following_oneself() -> None:
 
 def test_a_user_on_two_nodes_is_offline_only_after_both() -> None:
     routing = online(b"1")
-    routing.join(b"n2", [b"1"], {})
+    routing.join(b"n2", [b"1"])
     routing.leave(b"n1", [b"1"])
     assert routed(routing, b"1|P|2|1\n") == {b"1": b"1|P|2|1\n"}
     routing.drop_node(b"n2")
@@ -56,18 +62,20 @@ def test_a_user_on_two_nodes_is_offline_only_after_both() -> None:
 
 
 def test_leaving_frees_everything() -> None:
-    routing = Routing()
-    routing.join(b"n1", [b"1", b"2"], {b"1": [b"7", b"8"], b"2": [b"7"]})
+    routing = online(b"1", b"2", following=[b"7", b"8"])
     assert routed(routing, b"1|S|7\n") == {b"1": b"1|S|7\n", b"2": b"1|S|7\n"}
     routing.leave(b"n1", [b"1", b"2", b"3"])
     routing.leave(b"unknown", [b"1"])
-    assert (routing._followers, routing._following, routing._outboxes) == ({}, {}, {})
+    assert routing.follows.forgetting
+    routing.follows.forget(100)
+    follows = routing.follows
+    assert (follows.followers, follows._following, follows._outboxes, routing._outboxes) == ({}, {}, {}, {})
+    assert not follows.forgetting
 
 
 def test_the_budget_bounds_a_batch() -> None:
     users = [b"%d" % n for n in range(1, 11)]
-    routing = Routing()
-    routing.join(b"n1", users, {user: [b"99"] for user in users})
+    routing = online(*users, following=[b"99"])
     events = parse(b"".join(b"%d|S|99\n" % n for n in range(1, 101)))
     done, left = routing.route(events, 50)
     messages, _, _ = routing.collect()

@@ -1,10 +1,12 @@
 """Flow control: when the window is full, and who is expelled."""
 
+import pytest
+
 from sequencer.window import Window
 
 
 def window() -> Window:
-    return Window(limit_bytes=100, limit_batches=10, silence_s=5, patience_s=30)
+    return Window(limit_bytes=100, limit_batches=10, silence_s=5, patience_s=30, look_s=2)
 
 
 def test_without_nodes_nothing_is_owed() -> None:
@@ -48,10 +50,27 @@ def test_a_node_that_is_gone_owes_nothing() -> None:
 
 def test_silence_is_judged_by_seen_change() -> None:
     subject = window()
+    for second in range(6):
+        subject.observe({b"a": b"7 1 0", b"b": b"7 %d 0" % second}, second)
+        assert subject.to_expel() == {}
+    subject.observe({b"a": b"7 1 0", b"b": b"7 5 0"}, 5.1)
+    assert list(subject.to_expel()) == [b"a"]
+    reason, seconds = subject.to_expel()[b"a"]
+    assert reason == "silent"
+    assert seconds == pytest.approx(5.1)
+
+
+@pytest.mark.parametrize("pause_s", [6.5, 60])
+def test_a_pause_of_the_judge_is_nobodys_silence(pause_s: float) -> None:
+    subject = window()
     subject.observe({b"a": b"7 1 0", b"b": b"7 1 0"}, 0)
-    subject.observe({b"a": b"7 1 0", b"b": b"7 2 0"}, 4)
-    assert subject.to_expel(4.9) == {}
-    assert list(subject.to_expel(5.1)) == [b"a"]
+    assert subject.to_expel() == {}
+    # Nobody could report while everything stood still; who lives reports before the silence is long.
+    subject.observe({b"a": b"7 1 0", b"b": b"7 1 0"}, pause_s)
+    assert subject.to_expel() == {}
+    for second in range(1, 5):
+        subject.observe({b"a": b"7 1 0", b"b": b"7 2 0"}, pause_s + second)
+    assert list(subject.to_expel()) == [b"a"]
 
 
 def test_holding_a_full_window_has_an_end_but_being_slow_has_not() -> None:
@@ -67,4 +86,4 @@ def test_holding_a_full_window_has_an_end_but_being_slow_has_not() -> None:
         }
         reports[b"slow"] += b"%d" % second
         subject.observe(reports, second)
-    assert list(subject.to_expel(31)) == [b"stuck"]
+    assert list(subject.to_expel()) == [b"stuck"]
