@@ -17,11 +17,11 @@ MIB = 1024 * KIB
 ENV_PREFIX = "PARADE_"
 
 
-BELOW = (
-    ("lease_s", "node_silence_s", "a new sequencer must be there before nodes count as silent"),
-    ("tick_s", "node_silence_s", "silence is judged once a tick at the least"),
+NOT_ABOVE = (
+    ("lease_s", "node_silence_s", "nodes would be given up sooner than a silent sequencer is replaced"),
+    ("client_stall_s", "node_patience_s", "a node would be expelled before it closes the clients that hold it up"),
 )
-"""Settings that contradict each other unless the first is below the second, and why."""
+"""Settings that contradict each other when the first is above the second, and why."""
 
 
 class Settings(BaseSettings):
@@ -155,9 +155,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        for low, high, why in BELOW:
-            if getattr(self, low) >= getattr(self, high):
-                given = f"{environment_name(low)}={getattr(self, low):g} must be below {environment_name(high)}"
+        for low, high, why in NOT_ABOVE:
+            if getattr(self, low) > getattr(self, high):
+                given = f"{environment_name(low)}={getattr(self, low):g} must not be above {environment_name(high)}"
                 raise ValueError(f"{given}={getattr(self, high):g}: {why}")
         return self
 

@@ -59,7 +59,7 @@ class Deployment:
         self.processes: list[subprocess.Popen[bytes]] = []
         self._log_file = log.open("ab")
         given = {"redis_url": url, "namespace": namespace, "event_port": self.event_port}
-        given |= {"client_port": self.client_port, "drain_s": 0.1} | settings
+        given |= {"client_port": self.client_port, "drain_s": 0.1, "linger_s": 0.2} | settings
         self._environment = {environment_name(name): str(value) for name, value in given.items()}
 
     def __enter__(self) -> Self:

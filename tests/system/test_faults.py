@@ -83,7 +83,7 @@ def test_a_lost_connection_for_reading_is_noticed_at_once(valkey_url: str, names
 
 
 def test_giving_back_the_lease_is_quicker_than_its_expiry(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    with running(valkey_url, namespace, tmp_path / "log", lease_s=20) as system:
+    with running(valkey_url, namespace, tmp_path / "log", lease_s=20, node_silence_s=20) as system:
         system.start("sequencer")
         wait_until(lambda: system.logged("standing_by") == 1, "a standby")
         system.processes[0].send_signal(signal.SIGTERM)
@@ -91,7 +91,8 @@ def test_giving_back_the_lease_is_quicker_than_its_expiry(valkey_url: str, names
 
 
 def test_a_killed_node_is_expelled_and_holds_nobody_up(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, node_silence_s=2, window_bytes=2000) as system:
+    short = {"lease_s": 1, "node_silence_s": 2}
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, **short, window_bytes=2000) as system:
         (doomed,) = system.of("fanout")
         with peers(system.client_port, [1]):
             wait_until(lambda: system.online() == {"1"}, "online")
@@ -110,7 +111,7 @@ def test_a_killed_node_is_expelled_and_holds_nobody_up(valkey_url: str, namespac
 
 
 def test_a_stopped_node_that_wakes_up_closes_its_connections(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, node_silence_s=2) as system:
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, lease_s=1, node_silence_s=2) as system:
         (node,) = system.of("fanout")
         with peers(system.client_port, [1]) as (old,):
             wait_until(lambda: system.online() == {"1"}, "online")

@@ -232,7 +232,7 @@ def test_skip_when_nobody_sequences(server_url: str, namespace: str) -> None:
 
 def test_skip_gives_up_waiting_for_a_sequencer_that_hangs(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     options = ["--redis-url", valkey_url, "--namespace", namespace]
-    with running(valkey_url, namespace, tmp_path / "log", lease_s=60) as deployment:
+    with running(valkey_url, namespace, tmp_path / "log", lease_s=60, node_silence_s=60) as deployment:
         (sequencer,) = deployment.of("sequencer")
         sequencer.send_signal(signal.SIGSTOP)
         try:

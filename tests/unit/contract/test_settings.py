@@ -30,6 +30,14 @@ def test_an_error_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         load()
 
 
+@pytest.mark.parametrize(("low", "high"), [("lease_s", "node_silence_s"), ("client_stall_s", "node_patience_s")])
+def test_settings_that_contradict_each_other_are_refused(low: str, high: str) -> None:
+    load(**{low: 7, high: 7})
+    expected = f"^{environment_name(low)}=8 must not be above {environment_name(high)}=7: "
+    with pytest.raises(ParadeError, match=expected):
+        load(**{low: 8, high: 7})
+
+
 @pytest.mark.parametrize("namespace", ["", "a b", "{a}"])
 def test_namespaces_that_would_break_keys(namespace: str) -> None:
     with pytest.raises(ParadeError, match="PARADE_NAMESPACE"):
