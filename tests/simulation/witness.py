@@ -1,5 +1,6 @@
 """Watches what is committed, and judges a schedule: each number once and in order, no hole, no duplicate."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,17 +51,24 @@ class Witness:
         self._redis = redis
         self._joins: dict[tuple[bytes, bytes], tuple[StreamId, float]] = {}
         self._ahead = [event.line for event in sequence[reachable + 1 :]]
+        self._stored: set[bytes] = set()
 
     def after_command(self, command: list[bytes], reply: object, now_s: float, answered_s: float) -> None:
-        """Look at what a command has changed."""
+        """Look at what a command has changed, and at what it cost."""
+        run, self._redis.commands[:] = self._redis.commands[:], []
         if command[:2] == [b"EVALSHA", ANNOUNCE.sha.encode()] and isinstance(reply, bytes):
             node, _, *fields = command[5:]
-            for user in dict(zip(fields[::2], fields[1::2], strict=True)).get(b"join", b"").split():
+            told = {name: users.split() for name, users in zip(fields[::2], fields[1::2], strict=True)}
+            joins = told.get(b"join", [])
+            if twice := set(joins) & set(told.get(b"leave", [])):
+                raise WrongError(f"{node!r} told a leave and a join of {twice} in one entry")
+            for user in joins:
                 self._joins[node, user] = stream_id(reply), answered_s
         elif command[0] == b"EVALSHA":
             state = self._redis.get(KEYS.state, Hash)
             if int(state.get(b"batch", b"0")) != self.batches[-1].number:
                 self._saw_batch(int(state[b"batch"]), int(state[b"next"]), stream_id(state[b"cursor"]), now_s)
+                self._check_cost(run)
 
     def _saw_batch(self, number: int, next_number: int, cursor: StreamId, now_s: float) -> None:
         last = self.batches[-1]
@@ -75,6 +83,35 @@ class Witness:
                 numbers and not last.next <= numbers[0] <= numbers[-1] < next_number
             ):
                 raise WrongError(f"batch {number} published {payload!r} to {channel!r}; it began at {last.next}")
+
+    def _check_cost(self, commands: list[list[bytes]]) -> None:
+        """A commit writes what it must and nothing twice, however events and users come."""
+        batch = self.batches[-1]
+        written = Counter((name, key) for name, key, *_ in commands)
+        lines = [line for name, _, *rest in commands if name == b"ZADD" for line in rest[1::2]]
+        if again := self._stored.intersection(lines):
+            raise WrongError(f"batch {batch.number} stored {again} a second time")
+        self._stored.update(lines)
+        edges = sum(line.split(b"|")[1] in (b"F", b"U") for line in self._released(batch))
+        graph = tuple(prefix.encode() for prefix in (KEYS.followers, KEYS.following))
+        if sum(count for (_, key), count in written.items() if key.startswith(graph)) > 2 * edges:
+            raise WrongError(f"batch {batch.number} changed the graph more often than by its {edges} events")
+        moves = Counter((key, user) for name, key, *rest in commands if name in (b"SADD", b"SREM") for user in rest[:1])
+        if max(moves.values(), default=0) > 1:
+            raise WrongError(f"batch {batch.number} changed one member of a set more than once: {moves}")
+        told = {key for name, key in written if name == b"PUBLISH"}
+        if max((count for (name, _), count in written.items() if name == b"PUBLISH"), default=0) > 1:
+            raise WrongError(f"batch {batch.number} published to a channel twice")
+        parts = written[b"XADD", KEYS.deliveries.encode()]
+        if (
+            parts > len(told)
+            or written[b"HINCRBY", KEYS.state.encode()] > 8
+            or written[b"ZREMRANGEBYSCORE", KEYS.waiting.encode()] > 1
+        ):
+            raise WrongError(f"batch {batch.number} cost more than it must: {written}")
+
+    def _released(self, batch: Committed) -> list[bytes]:
+        return [line for line, number in self._lines.items() if batch.first <= number < batch.next]
 
     def written_by(self, node_id: bytes) -> int:
         """The batch that a node last reported to have written; a later connection gets nothing older."""
