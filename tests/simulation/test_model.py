@@ -418,7 +418,7 @@ TestCore = Core.TestCase
 
 def test_a_leave_that_arrives_after_the_user_came_back_changes_nothing() -> None:
     core = Core()
-    core.start([("P", 2, 1), ("P", 3, 1), ("B", 0, 0)], {})
+    core.start([("P", 2, 1), ("P", 3, 1), ("B", 0, 0)], {"linger_s": 0})
     core.work(chunks=0, user=1, place=0)
     core.deliver_all()
     core.leave(0)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import sequencer.store
+from contract.events import Event
 from contract.frames import Frame
 from contract.redis_link import Script
 from fanout.feed import Feed, Messages
@@ -14,6 +15,7 @@ from fanout.life import Life
 from fanout.members import Members
 from sequencer.batch import Batch
 from sequencer.follows import Follows
+from sequencer.ordering import Ordering
 from tests.simulation.witness import WrongError
 from tests.simulation.world import play, simulated
 
@@ -83,6 +85,17 @@ def leaves_told_after_the_join(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Members, "refused", refused)
 
 
+def waiting_stored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a full batch puts back is stored with each batch that puts it back."""
+    put_back = Ordering.put_back
+
+    def put_back_as_new(self: Ordering, events: list[Event]) -> None:
+        put_back(self, events)
+        self._newly_waiting |= {int(event[1]) for event in events}
+
+    monkeypatch.setattr(Ordering, "put_back", put_back_as_new)
+
+
 def authors_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Follows, "known", lambda _, events: len(events))
 
@@ -119,7 +132,7 @@ def anybody_commits_anything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 SABOTAGE = (
     *(no_gap_check, joins_told_once, live_at_once, leaves_told_after_the_join, expulsion_not_noticed),
-    *(waiting_not_stored, authors_not_asked_about),
+    *(waiting_not_stored, waiting_stored_again, authors_not_asked_about),
 )
 
 
