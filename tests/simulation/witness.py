@@ -11,7 +11,7 @@ from tests.simulation.oracle import Event, Oracle
 from tests.simulation.processes import KEYS
 from tests.simulation.redis_double import Hash, Redis, SortedSet, Stream
 
-COUNTS = 8
+COUNTS = 9
 """Counters that one batch may change, `backlog` among them."""
 
 
