@@ -14,8 +14,13 @@ from dataclasses import dataclass
 
 from contract import proxy_protocol
 
-RESERVED_FILES = 128
-"""Open files kept for all that is no connection of a peer: Redis, the log, health, the event loop."""
+OWN_FILES = 64
+"""Open files for Redis, the log, the ports and the event loop: about twenty, and more while links are made anew."""
+HEALTH_CONNECTIONS = 32
+"""Connections of the health port: a balancer, Prometheus, a probe, and room for more."""
+RESERVED_FILES = OWN_FILES + 2 * HEALTH_CONNECTIONS
+"""Open files kept for all that is no connection of a source or client. Of the health port as many again, since those
+that are waiting to be accepted are accepted at once, before one of them can be closed."""
 
 
 class RefusedError(Exception):
@@ -113,4 +118,13 @@ class Admission:
 
 def connections_within(files: int) -> int:
     """How many connections an open-file limit allows, with what the process needs itself set aside."""
-    return max(files - RESERVED_FILES, files // 2)
+    return files - _reserved(files)
+
+
+def health_connections_within(files: int) -> int:
+    """How many connections of the health port: their part of what is set aside."""
+    return max(1, HEALTH_CONNECTIONS * _reserved(files) // RESERVED_FILES)
+
+
+def _reserved(files: int) -> int:
+    return min(RESERVED_FILES, files // 2)

@@ -1,7 +1,8 @@
 """HTTP side of a service: `/livez` says that it runs, `/readyz` whether it can do its work and why not, `/metrics`
 what it counts.
 
-A load balancer asks `/readyz` and gives a node that is not ready no new connections.
+A load balancer asks `/readyz` and gives a node that is not ready no new connections. `contract/web.py` sees to it that
+nobody who reaches the port can keep others from it, or use up the open files that clients need.
 """
 
 import asyncio
@@ -10,9 +11,11 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from contract.errors import ParadeError, RedisUnavailableError
+from contract import web as guarded
+from contract.errors import RedisUnavailableError
 from contract.metrics import CONTENT_TYPE, exposition
 from contract.readiness import Readiness
+from contract.serving import health_connections, peer_log
 from contract.settings import Settings
 
 ANSWER_S = 2.0
@@ -20,7 +23,7 @@ ANSWER_S = 2.0
 
 @asynccontextmanager
 async def served(service: str, settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
-    """Serve health and metrics on `health_port` for as long as the context lasts."""
+    """Serve health and metrics on `health_host` and `health_port` for as long as the context lasts."""
 
     async def readyz(_: web.Request) -> web.Response:
         facts: dict[str, object] = {}
@@ -45,14 +48,6 @@ async def served(service: str, settings: Settings, readiness: Readiness) -> Asyn
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.host, settings.health_port, shutdown_timeout=0.5).start()
-    except OSError as problem:
-        await runner.cleanup()
-        raise ParadeError(f"can't listen on {settings.host}:{settings.health_port}: {problem}") from None
-    try:
+    most = health_connections()
+    async with guarded.served(app, settings.health_host, settings.health_port, most, peer_log()):
         yield
-    finally:
-        await runner.cleanup()

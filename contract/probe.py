@@ -4,15 +4,17 @@ import http.client
 import os
 import sys
 
-from contract.settings import environment_name
+from contract.settings import Settings, environment_name
 
 ANSWER_S = 2.5
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (to connect, not to bind)
+"""Where to ask a port that is bound to every address."""
 
 
 def main() -> None:
     """Ask the service's health port."""
-    port = int(os.environ.get(environment_name("health_port"), "0"))
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+    host, port = _setting("health_host"), int(_setting("health_port"))
+    connection = http.client.HTTPConnection(LOOPBACK_OF.get(host, host), port, timeout=ANSWER_S)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
@@ -20,6 +22,10 @@ def main() -> None:
         sys.exit(0 if answer.status == http.client.OK else 1)
     except OSError as problem:
         sys.exit(f"no answer on port {port}: {problem}")
+
+
+def _setting(name: str) -> str:
+    return os.environ.get(environment_name(name), str(Settings.model_fields[name].default))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from contract.admission import ConnectionLimits, connections_within
+from contract.admission import ConnectionLimits, connections_within, health_connections_within
 from contract.errors import ParadeError
 from contract.peer_log import PeerLog
 
@@ -39,13 +39,22 @@ def limits_of(most: int, most_per_address: int) -> ConnectionLimits:
 
     Otherwise accepting would take the files that the way to Redis needs.
     """
-    possible = connections_within(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    possible = connections_within(_open_files())
     return ConnectionLimits(min(most or possible, possible), most_per_address)
+
+
+def health_connections() -> int:
+    """Connections that this process's health port serves; its open files allow these beside those of `limits_of`."""
+    return health_connections_within(_open_files())
 
 
 def peer_log() -> PeerLog:
     """The log of this process's peers, on the running event loop."""
     return PeerLog(_write, asyncio.get_running_loop().call_later)
+
+
+def _open_files() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _write(level: str, event: str, fields: dict[str, Any]) -> None:

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     log_level: str = Field("info", description="debug, info, warning or error")
     redis_timeout_s: float = Field(5.0, gt=1, description="longest wait for an answer of Redis")
     shutdown_s: float = Field(4.0, gt=0, description="longest time a service takes to stop, beyond drain_s")
+    health_host: str = Field("127.0.0.1", description="address that the health port binds to")
     health_port: int = Field(0, ge=0, le=65535, description="port for /metrics, /livez and /readyz over HTTP; 0: none")
     proxy_protocol: bool = Field(
         False, description="expect a PROXY line (version 1) from a load balancer on every connection"

@@ -16,9 +16,9 @@ from tests.system.deployment import Deployment, running, wait_until
 from tests.system.peers import LOOPBACK, Audience, Peer, has_heard, peers, source
 
 
-def health(port: int, path: str = "/readyz") -> tuple[int, dict[str, object]]:
+def health(port: int, path: str = "/readyz", host: str = LOOPBACK) -> tuple[int, dict[str, object]]:
     """Status and body of a health port's answer; status 0 when there is none."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
+    connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

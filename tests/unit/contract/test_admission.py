@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.admission import RESERVED_FILES, Admission, ConnectionLimits, RefusedError, connections_within
+from contract.admission import (
+    HEALTH_CONNECTIONS,
+    RESERVED_FILES,
+    Admission,
+    ConnectionLimits,
+    RefusedError,
+    connections_within,
+    health_connections_within,
+)
 
 HOME, AWAY = ("192.0.2.7", 1000), ("192.0.2.8", 1000)
 LINE = b"PROXY TCP4 203.0.113.5 198.51.100.1 56324 9099\r\n"
@@ -101,3 +109,12 @@ def test_counts_are_those_of_the_open_connections(steps: list[tuple[int, int]], 
 def test_some_open_files_are_left_for_the_process(files: int) -> None:
     assert 0 < connections_within(files) < files
     assert files - connections_within(files) == min(files // 2, RESERVED_FILES)
+
+
+@pytest.mark.parametrize("files", [20, 64, 256, 1024, 20_000])
+def test_the_health_port_leaves_the_process_half_of_what_is_set_aside(files: int) -> None:
+    """As many connections again can have been accepted before one of them is closed."""
+    most = health_connections_within(files)
+    assert 0 < most <= HEALTH_CONNECTIONS
+    assert 2 * most <= (files - connections_within(files)) / 2
+    assert health_connections_within(256) == HEALTH_CONNECTIONS

@@ -1,0 +1,155 @@
+"""HTTP for a few callers, of whom none can hold what the others need: under the health port and the dashboard.
+
+Rules kept here:
+
+- A connection serves one request and ends, so none is kept alive and idle.
+- The request's head is there within HEAD_S of connecting, however slowly its bytes come, and the answer is taken
+  within TAKE_S of that; otherwise the connection is cut off. A stream sets its own deadlines with `Exchange.allow`.
+- There are never more than `most` connections. When one too many comes, the one that has waited longest for its
+  request gives way, since an honest caller sends its request at once. When none waits, the new one is refused.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from contract.errors import ParadeError
+from contract.peer_log import PeerLog
+
+HEAD_S = 5.0
+TAKE_S = 10.0
+
+
+@asynccontextmanager
+async def served(app: web.Application, host: str, port: int, most: int, log: PeerLog) -> AsyncIterator[None]:
+    """Serve an application for as long as the context lasts. ParadeError when the port can't be had.
+
+    `most` is the number of connections; as many more can wait to be accepted.
+    """
+    app.middlewares.insert(0, _one_request)
+    runner = web.AppRunner(app, handle_signals=False, handler_cancellation=True, shutdown_timeout=0.2)
+    await runner.setup()
+    connections = Connections(most, log)
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Exchange(cast(web.Server, runner.server), connections), host, port, backlog=most
+        )
+    except OSError as problem:
+        await runner.cleanup()
+        raise ParadeError(f"can't listen on {host}:{port}: {problem}") from None
+    try:
+        yield
+    finally:
+        server.close()
+        await runner.cleanup()
+        if log.counts:
+            log.close()
+
+
+class Exchange(web.RequestHandler):
+    """One connection, its request and the answer."""
+
+    __slots__ = ("_connections", "_deadline", "_socket", "peer")
+
+    def __init__(self, server: web.Server, connections: "Connections") -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(server, loop=loop, access_log=cast(Any, None), keepalive_timeout=0, lingering_time=0)
+        self._connections = connections
+        self._deadline: asyncio.TimerHandle | None = None
+        self._socket: asyncio.Transport | None = None
+        self.peer = "unknown"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._socket = cast(asyncio.Transport, transport)
+        self.peer = str((transport.get_extra_info("peername") or ("unknown",))[0])
+        self.allow(HEAD_S, f"no request within {HEAD_S:g} s")
+        self._connections.enter(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.allow(None)
+        self._socket = None
+        self._connections.leave(self)
+
+    def begin(self) -> None:
+        """The request's head is there; what follows is the answer."""
+        self._connections.begin(self)
+        self.allow(TAKE_S, f"the answer was not taken within {TAKE_S:g} s")
+
+    def allow(self, seconds: float | None, otherwise: str = "") -> None:
+        """From now on the connection may last so long (None: as long as it likes); `otherwise` is for the log."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        ends = seconds is not None and self._socket is not None
+        self._deadline = self._loop.call_later(seconds or 0, self.cut_off, otherwise) if ends else None
+
+    def cut_off(self, reason: str) -> None:
+        """End the connection now. A plain close would wait until the peer has taken all that is unsent."""
+        if self._socket is not None:
+            self._connections.log.info("http_cut_off", peer=self.peer, reason=reason)
+            self._socket.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """A request that is none is the peer's fault: counted, where the library writes a traceback."""
+        if status >= web.HTTPInternalServerError.status_code:
+            return super().handle_error(request, status, exc, message)
+        self._connections.log.info("http_cut_off", peer=self.peer, reason="not an HTTP request")
+        answer = web.Response(status=status, text="This is not an HTTP request.")
+        answer.force_close()
+        return answer
+
+
+class Connections:
+    """All connections of one server, and those of them whose request has not come yet, the oldest first."""
+
+    def __init__(self, most: int, log: PeerLog) -> None:
+        self.log = log
+        self._most = most
+        self._all: set[Exchange] = set()
+        self._waiting: dict[Exchange, None] = {}
+
+    def enter(self, exchange: Exchange) -> None:
+        """A peer has connected."""
+        self._all.add(exchange)
+        self._waiting[exchange] = None
+        if len(self._all) > self._most:
+            oldest = next(iter(self._waiting))
+            self.leave(oldest)
+            oldest.cut_off("too many connections")
+
+    def begin(self, exchange: Exchange) -> None:
+        """Its request has come."""
+        self._waiting.pop(exchange, None)
+
+    def leave(self, exchange: Exchange) -> None:
+        """It is over."""
+        self._all.discard(exchange)
+        self._waiting.pop(exchange, None)
+
+
+def exchange(request: web.Request) -> Exchange:
+    """The connection that a request came over."""
+    return cast(Exchange, request.protocol)
+
+
+@web.middleware
+async def _one_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+    exchange(request).begin()
+    try:
+        answer = await handler(request)
+    except web.HTTPException as refusal:
+        refusal.force_close()
+        raise
+    answer.force_close()
+    return answer
