@@ -3,29 +3,35 @@
     /         the page, dashboard.html
     /events   the history of the charts once, then an overview a second
 
-`live.py` looks at the deployment, `web_access.py` decides who may see it.
+`live.py` looks at the deployment; `web_access.py`, `password.py` and `places.py` decide who may see it.
 """
 
 import asyncio
 import contextlib
+import math
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from console.live import Live, watch
-from console.web_access import ASK, headers, is_loopback, refusal
-from contract.errors import ParadeError
+from console.password import Password, network
+from console.places import Places
+from console.web_access import ASK, NO_PASSWORD, TOO_MANY, Refusal, given_password, headers, is_loopback, refusal
+from contract import web as guarded
+from contract.peer_log import PeerLog
+from contract.serving import limits_of, peer_log
 from contract.settings import Settings
 
 PAGE = Path(__file__).with_name("dashboard.html").read_text(encoding="utf-8")
 MOST_VIEWERS = 50
+MOST_CONNECTIONS = 128
+"""Viewers, and requests for the page."""
 WRITE_S = 10.0
 """How long a viewer may take nothing before its stream ends; its page connects again."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,52 +71,75 @@ async def _run(place: Place, find: Callable[[], Settings]) -> None:
 
 @contextlib.asynccontextmanager
 async def served(place: Place, live: Live) -> AsyncIterator[None]:
-    """Serve the page and its events for as long as the context lasts."""
-    viewers = asyncio.Semaphore(MOST_VIEWERS)
+    """Serve the page and its events for as long as the context lasts. ParadeError when the port can't be had."""
+    places, log, guard = Places(MOST_VIEWERS), peer_log(), headers(PAGE)
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=PAGE, content_type="text/html")
 
     async def events(request: web.Request) -> web.StreamResponse:
-        if viewers.locked():
+        viewer = guarded.exchange(request)
+        address = network(viewer.peer)
+        taken = places.take(address, lambda: viewer.cut_off("another address had no viewer"))
+        if taken is None:
             return web.Response(status=503, text=f"{MOST_VIEWERS} viewers are served already")
-        async with viewers:
+        try:
             return await _stream(request, live)
-
-    @web.middleware
-    async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if refused := refusal(place.password, request.headers):
-            ask = {"WWW-Authenticate": ASK} if refused.status == web.HTTPUnauthorized.status_code else {}
-            return web.Response(status=refused.status, text=refused.text, headers=ask)
-        return await handler(request)
+        finally:
+            places.give_back(address, taken)
 
     async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(guard)
 
-    guard = headers(PAGE)
-    app = web.Application(middlewares=[access])
+    app = web.Application(middlewares=[_access(place.password, log)])
     app.on_response_prepare.append(add_headers)
     app.add_routes([web.get("/", page), web.get("/events", events)])
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.2)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, place.host, place.port).start()
-    except OSError as problem:
-        await runner.cleanup()
-        raise ParadeError(f"can't serve the dashboard on {place.host}:{place.port}: {problem}") from None
-    try:
+    async with guarded.served(app, place.host, place.port, limits_of(MOST_CONNECTIONS, 0).most, log):
         yield
-    finally:
-        await runner.cleanup()
+
+
+def _access(secret: str | None, log: PeerLog) -> Middleware:
+    password = Password(secret) if secret is not None else None
+    clock = asyncio.get_running_loop().time
+
+    def wrong(request: web.Request) -> web.Response | None:
+        """The answer when the password is missing, wrong, or not looked at yet."""
+        given, address = given_password(request.headers), guarded.exchange(request).peer
+        if password is None:
+            return None
+        if given is None:
+            return _answer(NO_PASSWORD, {"WWW-Authenticate": ASK})
+        if wait_s := password.wait_s(address, clock()):
+            log.warning("password_not_looked_at", peer=address, reason="too many wrong ones")
+            return _answer(TOO_MANY, {"Retry-After": str(math.ceil(wait_s))})
+        if password.is_right(given, address, clock()):
+            return None
+        log.warning("password_wrong", peer=address)
+        return _answer(NO_PASSWORD, {"WWW-Authenticate": ASK})
+
+    @web.middleware
+    async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if refused := refusal(secret, request.headers, request.path):
+            return _answer(refused)
+        return wrong(request) or await handler(request)
+
+    return access
+
+
+def _answer(refused: Refusal, extra: dict[str, str] | None = None) -> web.Response:
+    return web.Response(status=refused.status, text=refused.text, headers=extra)
 
 
 async def _stream(request: web.Request, live: Live) -> web.StreamResponse:
+    viewer = guarded.exchange(request)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        message, number = live.history(), 0
+    message, number = live.history(), 0
+    # A viewer that takes nothing is cut off, and the write fails.
+    with contextlib.suppress(ConnectionError):
         while True:
-            async with asyncio.timeout(WRITE_S):
-                await response.write(message)
+            viewer.allow(WRITE_S, "a viewer takes nothing")
+            await response.write(message)
+            viewer.allow(None)
             number, message = await live.newer(number)
     return response

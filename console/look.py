@@ -9,6 +9,7 @@ import typer
 
 from console import graph, rejected, skip, status, tap, top
 from console.options import INTERRUPTED, Json, Namespace, RedisUrl, deployment
+from contract import logs
 from contract.redis_url import parse
 
 app = typer.Typer()
@@ -145,5 +146,7 @@ def dashboard_command(
     from console import dashboard
 
     find = partial(deployment, redis_url=redis_url, namespace=namespace)
-    parse(find().redis_url)  # a mistake in the options ends the command; what goes wrong later is shown on the page
+    settings = find()
+    logs.configure("dashboard", settings.log_level)
+    parse(settings.redis_url)  # a mistake in the options ends the command; what goes wrong later is shown on the page
     dashboard.run(dashboard.Place(host, port, password or None), find)

@@ -1,4 +1,4 @@
-"""Who may see the dashboard, and what its page may do. Pure.
+"""Who may see the dashboard, and what its page may do. Pure; `password.py` slows down those who guess.
 
 Without a password, only `localhost` and IP addresses are answered as the host asked for. A page of any other site can
 have its own name point at this machine (DNS rebinding) and then read what it likes, as far as that name is answered.
@@ -8,12 +8,13 @@ With a password names are welcome: the browser gives it to nobody but the name f
 import base64
 import binascii
 import hashlib
-import hmac
 import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+PAGE_PATH = "/"
 ASK = 'Basic realm="Parade", charset="UTF-8"'
 
 
@@ -28,20 +29,27 @@ class Refusal:
 WRONG_HOST = Refusal(
     421, "Without a password the dashboard answers to localhost and to IP addresses only. Set one to use a name."
 )
-WRONG_SITE = Refusal(403, "The dashboard is not for other sites' pages.")
-WRONG_PASSWORD = Refusal(401, "The dashboard needs its password; any user name will do.")
+WRONG_SITE = Refusal(403, "The dashboard is not for other pages.")
+TOO_MANY = Refusal(429, "Too many wrong passwords came from this address, or from all together. Try again later.")
+NO_PASSWORD = Refusal(401, "The dashboard needs its password; any user name will do.")
 
 
-def refusal(password: str | None, asked: Mapping[str, str]) -> Refusal | None:
-    """Why a request with these headers is refused; None when it is welcome."""
-    if password is None:
-        if not _is_address(asked.get("Host", "")):
-            return WRONG_HOST
-    elif not _has_password(asked.get("Authorization", ""), password):
-        return WRONG_PASSWORD
-    # Other sites may link to the page, but not take up the places of its viewers.
-    foreign = asked.get("Sec-Fetch-Site") == "cross-site" and asked.get("Sec-Fetch-Mode") != "navigate"
-    return WRONG_SITE if foreign else None
+def refusal(password: str | None, asked: Mapping[str, str], path: str = PAGE_PATH) -> Refusal | None:
+    """Why a request with these headers is refused, whatever password it has; None when it is welcome."""
+    if password is None and not _is_address(asked.get("Host", "")):
+        return WRONG_HOST
+    return WRONG_SITE if _is_foreign(asked, path) else None
+
+
+def given_password(asked: Mapping[str, str]) -> bytes | None:
+    """The password of a request with these headers; None when it has none."""
+    kind, _, code = asked.get("Authorization", "").partition(" ")
+    try:
+        given = base64.b64decode(code, validate=True) if kind.lower() == "basic" else b""
+    except (binascii.Error, ValueError):
+        return None
+    _, colon, password = given.partition(b":")
+    return password if colon else None
 
 
 def is_loopback(host: str) -> bool:
@@ -91,13 +99,18 @@ def _bare(host: str) -> str:
     return host.partition(":")[0] if host.count(":") == 1 else host
 
 
-def _has_password(authorization: str, password: str) -> bool:
-    kind, _, code = authorization.partition(" ")
-    try:
-        given = base64.b64decode(code, validate=True) if kind.lower() == "basic" else b""
-    except (binascii.Error, ValueError):
-        given = b""
-    return hmac.compare_digest(given.partition(b":")[2], password.encode())
+def _is_foreign(asked: Mapping[str, str], path: str) -> bool:
+    """Whether a browser asks for another page: one of another site, or of another port of this host.
+
+    They may link to the page, but not take up the places of its viewers. Browsers say `Sec-Fetch-Site` to HTTPS and to
+    loopback only (https://www.w3.org/TR/fetch-metadata/); elsewhere an `Origin` shows an event source of theirs.
+    """
+    origin = asked.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != asked.get("Host"):
+        return True
+    if asked.get("Sec-Fetch-Site", "none") in ("same-origin", "none"):
+        return False
+    return not (path == PAGE_PATH and asked.get("Sec-Fetch-Mode") == "navigate")
 
 
 def _hashes(page: str, tag: str) -> str:

@@ -14,6 +14,7 @@ import redis
 from console import dashboard, live
 from console.dashboard import Place, served
 from console.live import Live, watch
+from console.password import FREE
 from contract.errors import ParadeError
 from contract.settings import load
 from tests.servers import free_port
@@ -68,11 +69,96 @@ async def test_page_and_events_ask_for_the_password() -> None:
                 assert answer.status == 401
                 assert answer.headers["WWW-Authenticate"].startswith("Basic ")
                 assert "script" not in await answer.text()
-    code = base64.b64encode(b"any:secret").decode()
-    async with served(place, Live()), session(place, headers={"Authorization": f"Basic {code}"}) as client:
+    async with served(place, Live()), session(place, headers=basic("secret")) as client:
         for path in ("/", "/events"):
             async with client.get(path) as answer:
                 assert answer.status == 200
+
+
+def basic(password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"any:{password}".encode()).decode()}
+
+
+async def status_from(place: Place, address: str, password: str | None, path: str = "/") -> tuple[int, str]:
+    """Status, and the seconds to wait, of one request from an address of this machine."""
+    source = aiohttp.TCPConnector(local_addr=(address, 0))
+    async with session(place, headers=basic(password) if password else {}, connector=source) as client:
+        async with client.get(path) as answer:
+            return answer.status, answer.headers.get("Retry-After", "")
+
+
+async def test_guessing_the_password_is_slow_and_keeps_nobody_else_out(capsys: pytest.CaptureFixture[str]) -> None:
+    place = a_place("secret")
+    guesses, tries = ("127.0.0.2", "guess"), FREE + 45
+    async with served(place, Live()):
+        async with asyncio.timeout(SECONDS):
+            answers = [await status_from(place, *guesses) for _ in range(tries)]
+        assert answers[:FREE] == [(401, "")] * FREE
+        looked_at = answers.count((401, ""))
+        assert FREE < looked_at < FREE + 6, "each wait is twice the one before"
+        assert {status for status, _ in answers} == {401, 429}
+        assert all(1 <= int(wait_s) <= 60 for status, wait_s in answers if status == 429)
+        while (await status_from(place, "127.0.0.2", "secret"))[0] != 429:
+            await status_from(place, *guesses)
+        assert await status_from(place, "127.0.0.3", "secret") == (200, "")
+        assert await status_from(place, "127.0.0.2", None) == (401, ""), "to ask is no guess"
+    logged = "".join(capsys.readouterr())
+    assert logged.count("password_wrong") < 20
+    assert logged.count("password_not_looked_at") < 20
+    assert "127.0.0.2" in logged
+    assert "guess" not in logged
+    assert "secret" not in logged
+
+
+async def test_a_page_of_another_port_gets_no_place_of_a_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "MOST_VIEWERS", 1)
+    place = a_place()
+    foreign: list[dict[str, str]] = [
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"},
+        {"Origin": f"http://127.0.0.1:{place.port + 1}"},
+    ]
+    async with served(place, Live()), session(place) as client:
+        for asked in foreign:
+            async with client.get("/events", headers=asked) as answer:
+                assert answer.status == 403
+        async with client.get("/events", headers={"Sec-Fetch-Site": "same-origin"}) as answer:
+            assert answer.status == 200
+
+
+async def test_an_address_that_has_all_places_gives_some_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "MOST_VIEWERS", 4)
+    place = a_place()
+    async with served(place, Live()), contextlib.AsyncExitStack() as stack:
+
+        async def view(address: str) -> aiohttp.ClientResponse:
+            connector = aiohttp.TCPConnector(local_addr=(address, 0))
+            client = await stack.enter_async_context(session(place, connector=connector))
+            return await stack.enter_async_context(client.get("/events"))
+
+        greedy = [await view("127.0.0.2") for _ in range(4)]
+        assert [each.status for each in greedy] == [200] * 4
+        assert (await view("127.0.0.2")).status == 503
+        others = [await view(address) for address in ("127.0.0.3", "127.0.0.4")]
+        assert [each.status for each in others] == [200] * 2
+        for each in greedy[:2]:
+            with pytest.raises(aiohttp.ClientError):
+                await each.content.read()
+        assert (await view("127.0.0.3")).status == 503, "it would have more than the others"
+
+
+async def test_halves_of_requests_keep_no_viewer_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard, "MOST_CONNECTIONS", 8)
+    place = a_place()
+    async with served(place, Live()), session(place) as client, contextlib.AsyncExitStack() as stack:
+        async with client.get("/events") as viewer:
+            for _ in range(100):
+                _, writer = await asyncio.open_connection(place.host, place.port)
+                stack.callback(writer.close)
+                writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            async with client.get("/") as answer:
+                assert answer.status == 200
+            assert await anext(events(viewer)) == ("history", []), "who looks already is not disturbed"
 
 
 async def test_another_sites_name_is_not_answered() -> None:
@@ -85,7 +171,7 @@ async def test_another_sites_name_is_not_answered() -> None:
 async def test_a_port_in_use() -> None:
     place = a_place()
     async with served(place, Live()):
-        with pytest.raises(ParadeError, match=f"can't serve the dashboard on 127.0.0.1:{place.port}"):
+        with pytest.raises(ParadeError, match=f"can't listen on 127.0.0.1:{place.port}"):
             async with served(place, Live()):
                 pass
 

@@ -1,12 +1,19 @@
 """`parade dashboard` in a real browser, on a real deployment."""
 
+import base64
 import contextlib
 import os
 import signal
 import subprocess
+import threading
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -43,11 +50,14 @@ class Stage:
 
 
 @contextlib.contextmanager
-def dashboard(url: str, namespace: str, port: int, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+def dashboard(
+    url: str, namespace: str, port: int, password: str = "", log: IO[str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
     """`parade dashboard` as a process; it must end well when it is told to."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")}
+    secret = {environment_name("dashboard_password"): password}
     command = [PARADE, "dashboard", "--port", str(port), "--redis-url", url, "--namespace", namespace]
-    with subprocess.Popen(command, env=clean | environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=clean | secret, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
             wait_for_port(port)
             yield process
@@ -216,9 +226,68 @@ def test_a_lost_connection_is_said_and_made_again(browser: Browser, system: Depl
 
 def test_the_password_opens_the_page_and_its_events(browser: Browser, system: Deployment, valkey_url: str) -> None:
     port = free_port()
-    with dashboard(valkey_url, system.keys.namespace, port, **{environment_name("dashboard_password"): "open sesame"}):
+    with dashboard(valkey_url, system.keys.namespace, port, "open sesame"):
         browser.open(f"http://someone:open%20sesame@127.0.0.1:{port}/")
         browser.wait_for("document.querySelector('#link.live') !== null")
+    browser.complaints()
+
+
+def test_wrong_passwords_are_slowed_down_and_logged_without_them(
+    valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    port, path = free_port(), tmp_path / "log"
+    with path.open("w") as log, dashboard(valkey_url, namespace, port, "open sesame", log):
+
+        def status(password: str, address: str) -> int:
+            connection = HTTPConnection("127.0.0.1", port, timeout=15, source_address=(address, 0))
+            code = base64.b64encode(f"someone:{password}".encode()).decode()
+            with contextlib.closing(connection):
+                connection.request("GET", "/", headers={"Authorization": f"Basic {code}"})
+                return connection.getresponse().status
+
+        seen = [status("open barley", "127.0.0.2") for _ in range(30)]
+        assert seen.count(401) < 12
+        assert seen[-1] == 429
+        assert status("open sesame", "127.0.0.1") == 200
+    logged = path.read_text()
+    assert '"peer": "127.0.0.2"' in logged
+    assert '"password_wrong": ' in logged, "the counts at the end"
+    assert not any(word in logged for word in ("sesame", "barley", "someone", "Traceback"))
+
+
+OTHER_PAGE = b"""<script>
+const events = new URLSearchParams(location.search).get("of") + "events";
+let asked = 0;
+const ask = () => fetch(events, { mode: "no-cors" }).catch(() => {}).finally(() => { asked += 1; ask(); });
+for (let each = 0; each < 6; each += 1) ask();
+</script>"""
+"""A browser ends each of these at once, but the server hears of that only later."""
+
+
+def test_a_page_on_another_port_of_this_machine_holds_no_place(browser: Browser, page: str) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(OTHER_PAGE)
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the library's name)
+            pass
+
+    with HTTPServer(("127.0.0.1", free_port()), Other) as other:
+        serving = threading.Thread(target=other.serve_forever)
+        serving.start()
+        try:
+            browser.open(f"http://127.0.0.1:{other.server_port}/?of={page}")
+            browser.wait_for("asked > 100")
+            for _ in range(20):
+                with urllib.request.urlopen(f"{page}events", timeout=15) as answer:  # noqa: S310 (our own server)
+                    assert answer.readline() == b"event: history\n", "a viewer has a place"
+            browser.open("about:blank")
+        finally:
+            other.shutdown()
+            serving.join()
     browser.complaints()
 
 

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from console.web_access import WRONG_HOST, WRONG_PASSWORD, WRONG_SITE, headers, is_loopback, refusal
+from console.web_access import WRONG_HOST, WRONG_SITE, given_password, headers, is_loopback, refusal
 
 PASSWORD = "grüße:a b"  # noqa: S105
 
@@ -38,34 +38,50 @@ def test_without_a_password_names_are_not(host: str) -> None:
     assert refusal(None, {}) is WRONG_HOST
 
 
-def test_the_password_opens_under_any_name_and_user() -> None:
+def test_with_a_password_any_name_is_answered_and_any_user_is_welcome() -> None:
+    assert refusal(PASSWORD, {"Host": "parade.example"}) is None
     for user in ("", "admin"):
-        assert refusal(PASSWORD, {"Host": "parade.example"} | basic(f"{user}:{PASSWORD}")) is None
+        assert given_password(basic(f"{user}:{PASSWORD}")) == PASSWORD.encode()
+    assert given_password(basic(":")) == b""
 
 
 @pytest.mark.parametrize(
     "given",
     [
         {},
-        basic(PASSWORD.partition(":")[2]),
-        basic(":"),
-        basic(f"admin:{PASSWORD}x"),
-        basic(f"admin:{PASSWORD[:-1]}"),
+        basic("nothing but a name"),
         {"Authorization": "Basic"},
         {"Authorization": "Basic %%%"},
         {"Authorization": "Basic grüße"},
         {"Authorization": basic(f"admin:{PASSWORD}")["Authorization"].replace("Basic", "Bearer")},
     ],
 )
-def test_nothing_else_does(given: dict[str, str]) -> None:
-    assert refusal(PASSWORD, {"Host": "127.0.0.1"} | given) is WRONG_PASSWORD
+def test_what_is_no_password(given: dict[str, str]) -> None:
+    assert given_password(given) is None
 
 
-def test_pages_of_other_sites_may_link_to_it_and_nothing_more() -> None:
-    foreign = {"Host": "127.0.0.1:9190", "Sec-Fetch-Site": "cross-site"}
-    assert refusal(None, foreign | {"Sec-Fetch-Mode": "no-cors"}) is WRONG_SITE
-    assert refusal(None, foreign | {"Sec-Fetch-Mode": "navigate"}) is None
-    assert refusal(None, foreign | {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}) is None
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("password", [None, PASSWORD])
+def test_other_pages_may_link_to_it_and_nothing_more(site: str, password: str | None) -> None:
+    """Another port of this host is the same site to a browser, and another page all the same."""
+    foreign = {"Host": "127.0.0.1:9190", "Sec-Fetch-Site": site}
+    assert refusal(password, foreign | {"Sec-Fetch-Mode": "navigate"}, "/") is None
+    for mode in ("no-cors", "cors", "websocket"):
+        assert refusal(password, foreign | {"Sec-Fetch-Mode": mode}, "/") is WRONG_SITE
+        assert refusal(password, foreign | {"Sec-Fetch-Mode": mode}, "/events") is WRONG_SITE
+    assert refusal(password, foreign | {"Sec-Fetch-Mode": "navigate"}, "/events") is WRONG_SITE
+
+
+def test_its_own_page_and_the_address_bar_get_the_events() -> None:
+    for site in ("same-origin", "none"):
+        own = {"Host": "127.0.0.1:9190", "Sec-Fetch-Site": site, "Sec-Fetch-Mode": "cors"}
+        assert refusal(None, own, "/events") is None
+        assert refusal(None, own | {"Origin": "http://127.0.0.1:9190"}, "/events") is None
+
+
+@pytest.mark.parametrize("origin", ["http://192.0.2.7:8000", "http://evil.example", "null", ""])
+def test_where_browsers_say_no_more_the_origin_counts(origin: str) -> None:
+    assert refusal(None, {"Host": "192.0.2.7:9190", "Origin": origin}, "/events") is WRONG_SITE
 
 
 @pytest.mark.parametrize(
