@@ -4,6 +4,7 @@ Each has an environment name: `PARADE_` and the field's name in capitals. The se
 an option (`python -m fanout --client-port 9100`). The table in the README is checked against this class.
 """
 
+import re
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -15,7 +16,7 @@ from contract.keys import Keys
 KIB = 1024
 MIB = 1024 * KIB
 ENV_PREFIX = "PARADE_"
-
+NAMESPACE = re.compile(r"[!-z|~]{1,100}")
 
 NOT_ABOVE = (
     ("lease_s", "node_silence_s", "nodes would be given up sooner than a silent sequencer is replaced"),
@@ -142,9 +143,10 @@ class Settings(BaseSettings):
 
     @field_validator("namespace")
     @classmethod
-    def _no_braces(cls, value: str) -> str:
-        if not value or set(value) & set("{} \r\n"):
-            raise ValueError("must not be empty and have no braces or blanks")
+    def _fits_keys_and_names(cls, value: str) -> str:
+        # Keys have it in braces, and Redis takes nothing else in the name of a connection.
+        if not NAMESPACE.fullmatch(value):
+            raise ValueError("must be 1 to 100 printable ASCII characters, without blanks and braces")
         return value
 
     @field_validator("log_level")

@@ -38,7 +38,16 @@ def test_settings_that_contradict_each_other_are_refused(low: str, high: str) ->
         load(**{low: 8, high: 7})
 
 
-@pytest.mark.parametrize("namespace", ["", "a b", "{a}"])
-def test_namespaces_that_would_break_keys(namespace: str) -> None:
-    with pytest.raises(ParadeError, match="PARADE_NAMESPACE"):
+@pytest.mark.parametrize(
+    "namespace",
+    ["", "a b", "a\n", "a\r\nQUIT", "a\tb", "a\x00", "a\x7f", "a\u202eb", "{a}", "a{", "größe", "\udcff", "a" * 101],
+)
+def test_namespaces_that_would_break_keys_or_names_of_connections(namespace: str) -> None:
+    with pytest.raises(ParadeError, match=r"PARADE_NAMESPACE=.*: .*1 to 100 printable ASCII") as refused:
         load(namespace=namespace)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("namespace", ["parade", "team/app:1.2_b-c", "!|~", "*", "a" * 100])
+def test_all_other_namespaces_are_taken(namespace: str) -> None:
+    assert load(namespace=namespace).keys.events == f"{{{namespace}}}:events"
