@@ -43,13 +43,15 @@ bench-plots: .venv/installed-dev ## draw bench.json, made with ARGS=--sweep, int
 bench-compare: install ## measure this tree and another revision in turn: BASE=HEAD~1
 	@$(BIN)/python -m tests.bench.compare $(or $(BASE),$(error give BASE=<revision>)) $(ARGS)
 
-LOCK = $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes \
+LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --custom-compile-command 'make lock' --upgrade
+BUILD_REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
+# The build backend shares .venv with the others: what both need has one version.
 lock: .venv/installed-dev ## resolve the dependencies anew
-	$(PIP) install 'uv>=0.5'
-	$(LOCK) -o requirements/runtime.lock
-	$(LOCK) --extra embedded -o requirements/local.lock
-	$(LOCK) --extra embedded --group dev -o requirements/dev.lock
+	$(LOCK) pyproject.toml -o requirements/runtime.lock
+	$(LOCK) pyproject.toml --extra embedded -o requirements/local.lock
+	$(LOCK) pyproject.toml --extra embedded --group dev -o requirements/dev.lock
+	$(BIN)/python -c '$(BUILD_REQUIRES)' | $(LOCK) - -c requirements/dev.lock -o requirements/build.lock
 
 clean: ## remove what the targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build bench*.json
@@ -59,10 +61,11 @@ clean: ## remove what the targets made
 	  { echo "Parade needs Python 3.11 or newer; choose one with: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/installed: requirements/local.lock pyproject.toml | .venv/bin/python
+# Everything that is downloaded is in a lock file with its hash, the build backend too.
+.venv/installed: requirements/local.lock requirements/build.lock pyproject.toml | .venv/bin/python
 	@echo "installing into .venv …"
-	@$(PIP) install --require-hashes -r requirements/local.lock
-	@$(PIP) install --no-deps -e .
+	@$(PIP) install --require-hashes -r requirements/local.lock -r requirements/build.lock
+	@$(PIP) install --no-index --no-build-isolation --no-deps -e .
 	@touch $@
 
 .venv/installed-dev: requirements/dev.lock .venv/installed
