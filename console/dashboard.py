@@ -102,11 +102,11 @@ def _access(secret: str | None, log: PeerLog) -> Middleware:
     password = Password(secret) if secret is not None else None
     clock = asyncio.get_running_loop().time
 
-    def wrong(request: web.Request) -> web.Response | None:
-        """The answer when the password is missing, wrong, or not looked at yet."""
-        given, address = given_password(request.headers), guarded.exchange(request).peer
+    def without_password(request: web.Request) -> web.Response | None:
+        """The answer when the password is missing, wrong, or not looked at yet; None to go on."""
         if password is None:
             return None
+        given, address = given_password(request.headers), guarded.exchange(request).peer
         if given is None:
             return _answer(NO_PASSWORD, {"WWW-Authenticate": ASK})
         if wait_s := password.wait_s(address, clock()):
@@ -121,7 +121,7 @@ def _access(secret: str | None, log: PeerLog) -> Middleware:
     async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
         if refused := refusal(secret, request.headers, request.path):
             return _answer(refused)
-        return wrong(request) or await handler(request)
+        return without_password(request) or await handler(request)
 
     return access
 
