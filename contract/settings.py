@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         200_000, ge=1, description="notifications (broadcasts count once) after which a batch is closed"
     )
     batch_edges: int = Field(
-        50_000, ge=1, description="edges of the follow graph that are read for a batch: users who came, their authors"
+        20_000, ge=1, description="edges of the follow graph that are read for a batch: users who came, their authors"
     )
     rejected_per_batch: int = Field(
         100, ge=1, description="refused lines of a batch that are recorded; more are only counted"
