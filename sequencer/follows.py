@@ -11,6 +11,7 @@ user is remembered, so that an older answer does not bring it back.
 
 Rules kept here:
 
+- A user enters before the first event of a batch, when Redis has every change up to that event.
 - For each user who is not loading the index is whole and exact at every event.
 - For a loading user it is exact for each author who was asked about since the user came.
 - No call takes longer than what it is given: whole sets are entered and left in pieces.
