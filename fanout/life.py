@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from contract import tasks
 from contract.errors import RedisUnavailableError
 from contract.frames import Frame
 from contract.redis_link import RedisLink
@@ -134,12 +135,7 @@ class Life:
                 raise RedisUnavailableError("lost the connection to Redis")
             await membership.leave()
         finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.wait(waits)
-            for wait in waits:
-                if not wait.cancelled():
-                    wait.exception()
+            await tasks.end(waits)
 
     async def _rebalance(self, membership: Membership) -> None:
         while True:

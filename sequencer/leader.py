@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from contract import tasks
 from contract.errors import RedisUnavailableError
 from contract.outage import Outage
 from contract.readiness import Readiness
@@ -122,12 +123,7 @@ async def _while_held(store: Store, work: Coroutine[Any, Any, None]) -> None:
             if task.done():
                 return task.result()
     finally:
-        for task in (working, keeping):
-            task.cancel()
-        await asyncio.wait({working, keeping})
-        for task in (working, keeping):
-            if not task.cancelled():
-                task.exception()  # what matters of it has been raised
+        await tasks.end([working, keeping])
 
 
 async def _nothing() -> None:

@@ -8,10 +8,10 @@ another, reads the position that the last commit left and goes on from there.
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import Any
 
 import structlog
 
+from contract import tasks
 from contract.errors import RedisUnavailableError
 from contract.redis_link import RedisLink
 from contract.settings import Settings
@@ -77,8 +77,7 @@ class Term:
             await self._send(self._empty_batch(), last=True)
             await self._settle()
         finally:
-            for task in (reading, watching, stopping, self._commit):
-                await _end(task)
+            await tasks.end([reading, watching, stopping, self._commit])
 
     async def _next_batch(self) -> None:
         assembly = self._assembly
@@ -193,12 +192,3 @@ class Term:
     def why_stuck(self) -> str | None:
         """What keeps events from being released, if anything does."""
         return self._assembly.why_stuck()
-
-
-async def _end(task: asyncio.Task[Any] | None) -> None:
-    """Cancel a task; what it raised has been raised where it was awaited, or no longer matters."""
-    if task is not None:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
