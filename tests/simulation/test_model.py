@@ -7,7 +7,7 @@ step delivers or loses it.
 
 import contextlib
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -54,6 +54,10 @@ options = st.fixed_dictionaries(
         "linger_s": st.sampled_from([0.0, 1.0]),
     }
 )
+
+
+async def nothing() -> None:
+    """What happens between two commands most of the time."""
 
 
 class Calls:
@@ -138,17 +142,25 @@ class ModelNode:
             lost = isinstance(self.feed.failed.exception(), FrameLostError)
             await (self.connect if lost else self.begin)()
 
-    async def tell_news(self, outcome: str) -> None:
-        """Post who came and left; `outcome` says how far that gets."""
+    async def tell_news(self, outcome: str, between: Callable[[], Awaitable[None]] = nothing) -> None:
+        """Post who came and left; `outcome` says how far that gets.
+
+        `between` happens between any two commands on the way, which can be far apart in time.
+        """
         leaves, joins = self.members.take_news(self.core.settings.entry_users, self.core.now_s)
         self.core.redis.unsubscribe(self, list(map(_channel, leaves)))
+        await between()
         self.core.redis.subscribe(self, [_channel(user.id) for user in joins])
+        await between()
         fields = [b"leave", b" ".join(leaves)] * bool(leaves)
         fields += [b"join", b" ".join(user.id for user in joins)] * bool(joins)
         keys = (KEYS.events.encode(), KEYS.nodes.encode())
         command = [b"EVALSHA", ANNOUNCE.sha.encode(), b"2", *keys, self.life._name, b"%d" % self.session, *fields]
         if outcome == "late":
             self.core.late.append(command)
+        elif outcome == "refused":  # for want of memory; nothing is done about it but to try again
+            self.members.refused()
+            return
         elif outcome != "lost":
             entry = self.core.run(command)
         if outcome != "answered":
@@ -255,10 +267,13 @@ class Core(RuleBasedStateMachine):
     @rule(entries=st.integers(1, 4))
     def compute(self, entries: int) -> None:
         """The sequencer computes a batch; it is not committed yet."""
-        position = after(self.term._position[1])
-        found = self.run([b"XRANGE", KEYS.events.encode(), position, b"+", b"COUNT", b"%d" % entries])
-        read = deque(parse_entry(entry_id, fields) for entry_id, fields in found)
+        read = deque(parse_entry(*entry) for entry in self._unread(entries))
         self.batch = self.do(self.term._assembly.make(take_batch(read, MIB), MIB))
+
+    def _unread(self, count: int) -> list[Any]:
+        """The next entries for the sequencer, as Redis answers them."""
+        position = after(self.term._position[1])
+        return list(self.run([b"XRANGE", KEYS.events.encode(), position, b"+", b"COUNT", b"%d" % count]))
 
     @precondition(lambda self: self.batch is not None)
     @rule(dies=st.booleans())
@@ -296,16 +311,34 @@ class Core(RuleBasedStateMachine):
     def leave(self, place: int) -> None:
         """A connection ends."""
         there = [(node, connection) for node in self.nodes for connection in node.connections]
-        node, connection = there[place % len(there)]
+        self._end(*there[place % len(there)])
+
+    def _end(self, node: ModelNode, connection: Connection) -> None:
         node.connections.remove(connection)
         node.members.remove(b"%d" % connection.user, connection, self.now_s)
 
     @precondition(lambda self: any(node.has_news for node in self.nodes))
-    @rule(place=st.integers(0, 1), outcome=st.sampled_from(["answered", "answered", "answer lost", "late", "lost"]))
-    def tell_news(self, place: int, outcome: str) -> None:
-        """A node posts who came and who left."""
+    @rule(
+        place=st.integers(0, 1),
+        outcome=st.sampled_from(["answered", "answered", "answer lost", "late", "lost", "refused"]),
+        apart=st.booleans(),
+    )
+    def tell_news(self, place: int, outcome: str, apart: bool) -> None:
+        """A node posts who came and who left; a batch is published between its commands."""
         if self.nodes[place].has_news:
-            self.do(self.nodes[place].tell_news(outcome))
+            self.do(self.nodes[place].tell_news(outcome, self._publish if apart else nothing))
+
+    async def _publish(self) -> None:
+        if self.unsent:
+            event = self.unsent.pop(0)
+            self.sent.append(event.line)
+            self._append(event.line)
+        batch, self.batch = self.batch, None
+        if batch is None:
+            read = deque(parse_entry(*entry) for entry in self._unread(4))
+            batch = await self.term._assembly.make(take_batch(read, MIB), MIB)
+        await self.term._send(batch)
+        await self.term._settle()
 
     @precondition(lambda self: self.late)
     @rule()
@@ -348,6 +381,29 @@ class Core(RuleBasedStateMachine):
         if self.batch is None:
             self.compute(4)
         self.commit(False)
+
+    @rule(
+        place=st.integers(0, 1),
+        back=st.sets(st.integers(1, USERS)),
+        outcome=st.sampled_from(["refused", "lost", "answer lost", "answered"]),
+    )
+    def storm(self, place: int, back: set[int], outcome: str) -> None:
+        """Everybody at a node leaves, telling so fails or not, and some come back before that is known."""
+        node = self.nodes[place]
+        while node.connections:
+            self._end(node, node.connections[0])
+        self.now_s += 5
+
+        async def come_back() -> None:
+            for user in sorted(back):
+                self.join(place, user)
+            back.clear()
+
+        if node.has_news:
+            self.do(node.tell_news(outcome, come_back))
+        while node.has_news:
+            self.tell_news(place, "answered", apart=True)
+            self.deliver_all()
 
     @rule()
     def deliver_all(self) -> None:
@@ -422,7 +478,7 @@ def test_a_leave_that_arrives_after_the_user_came_back_changes_nothing() -> None
     core.work(chunks=0, user=1, place=0)
     core.deliver_all()
     core.leave(0)
-    core.tell_news(0, "late")
+    core.tell_news(0, "late", apart=False)
     core.work(chunks=0, user=1, place=0)
     core.deliver_all()
     core.arrive_late()
@@ -430,4 +486,18 @@ def test_a_leave_that_arrives_after_the_user_came_back_changes_nothing() -> None
     core.deliver_all()
     core.runs_are_unbroken()
     assert b"".join(core.connections[-1].received) == b"1|P|2|1\n2|P|3|1\n3|B\n"
+    core.teardown()
+
+
+def test_who_is_back_is_not_given_up_by_a_leave_that_was_refused() -> None:
+    core = Core()
+    core.start([("P", 9, 1)] * 12, {"linger_s": 0, "entry_users": 1})
+    for user in (1, 2):
+        core.work(chunks=0, user=user, place=0)
+        core.deliver_all()
+    core.storm(place=0, back={1}, outcome="refused")
+    core.work(chunks=2, user=0, place=0)
+    core.deliver_all()
+    core.runs_are_unbroken()
+    assert b"|P|9|1" in core.connections[-1].received[-1]
     core.teardown()
