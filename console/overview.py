@@ -143,7 +143,7 @@ class _Look:
     def _node(self, node: str, name: str) -> Node:
         beat = self._now.nodes[node]
         before = self._before.nodes.get(node) if self._before else None
-        behind = max(0, self._now.number("batch") - beat.written)
+        behind = max(0, self._now.number("batch") - beat.batch)
         report = self._now.services.get(name) or Report(0, {})
         return Node(
             id=node,
@@ -151,7 +151,7 @@ class _Look:
             connections=beat.connections,
             users=int(report.number("users")),
             batches_behind=behind,
-            is_stalled=behind > 1 and before is not None and before.written == beat.written and self._seconds >= 1,
+            is_stalled=behind > 1 and before is not None and before.batch == beat.batch and self._seconds >= 1,
             silent_s=self.age_s(beat.time_ms),
             notifications_per_s=self._rate(name, "notifications"),
             bytes_per_s=self._rate(name, "sent_bytes"),

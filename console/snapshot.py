@@ -11,6 +11,8 @@ from typing import Any
 import redis
 
 from contract.keys import Keys
+from contract.redis_data import node_report_in
+from contract.reports import NodeReport
 
 REJECTED_SHOWN = 10
 """The newest refused lines that a snapshot has."""
@@ -35,15 +37,6 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A fanout node's last heartbeat."""
-
-    written: int
-    time_ms: int
-    connections: int
-
-
-@dataclass(frozen=True, slots=True)
 class Rejection:
     """A refused line; of a long one its beginning. Skipped numbers are `first-last`."""
 
@@ -59,7 +52,7 @@ class Snapshot:
 
     time_ms: int
     state: dict[str, str] = field(default_factory=dict)
-    nodes: dict[str, Beat] = field(default_factory=dict)
+    nodes: dict[str, NodeReport] = field(default_factory=dict)
     services: dict[str, Report] = field(default_factory=dict)
     lease: str | None = None
     waiting: int = 0
@@ -99,7 +92,7 @@ def read(client: "redis.Redis", keys: Keys) -> Snapshot:
     return Snapshot(
         time_ms=int(seconds) * 1000 + int(microseconds) // 1000,
         state=_texts(state),
-        nodes={name: _beat(text) for name, text in _texts(nodes).items()},
+        nodes={name: node_report_in(keys.nodes, name, report) for name, report in _named(nodes)},
         services={name: _report(text) for name, text in _texts(services).items()},
         lease=text_of(lease) if lease else None,
         waiting=waiting,
@@ -129,9 +122,8 @@ def _texts(pairs: dict[Any, Any]) -> dict[str, str]:
     return {text_of(name): text_of(value) for name, value in pairs.items()}
 
 
-def _beat(text: str) -> Beat:
-    written, time_ms, connections, *_ = text.split()
-    return Beat(int(written), int(time_ms), int(connections))
+def _named(pairs: dict[Any, Any]) -> list[tuple[str, bytes]]:
+    return [(text_of(name), value) for name, value in pairs.items()]
 
 
 def _report(text: str) -> Report:

@@ -16,3 +16,11 @@ class RedisUnavailableError(ParadeError):
 
 class RedisUnsuitableError(ParadeError):
     """The server answers but can't do the job (too old, for example). Retrying does not help."""
+
+
+class RedisDataError(RedisUnavailableError):
+    """What a key holds makes no sense: somebody else wrote it. Services wait until it is mended, commands give up."""
+
+    def __init__(self, key: str, problem: str, advice: str) -> None:
+        super().__init__(f"{key} {problem}: {advice}")
+        self.key = key

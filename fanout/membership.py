@@ -8,6 +8,7 @@ import structlog
 
 from contract.frames import stream_id
 from contract.redis_link import RedisLink, RedisRefusedError, Script
+from contract.reports import parse_node_report
 from contract.settings import Settings
 from fanout.clock import RedisClock
 from fanout.feed import Feed, FrameLostError
@@ -163,9 +164,12 @@ class Membership:
             await asyncio.sleep(BEAT_S)
 
     async def connections_of_all(self) -> list[int]:
-        """The connections of every node of the deployment, as last reported."""
-        reports = await self._link.call("HVALS", self._keys.nodes)
-        return [int(report.split()[2]) for report in reports]
+        """The connections of every node of the deployment, as last reported; what is no report counts for nothing."""
+        found = []
+        for report in await self._link.call("HVALS", self._keys.nodes):
+            with contextlib.suppress(ValueError):  # the sequencer says so, and expels that node
+                found.append(parse_node_report(report).connections)
+        return found
 
     async def _load_scripts(self) -> None:
         for script in (BEAT, ANNOUNCE):

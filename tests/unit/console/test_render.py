@@ -8,7 +8,7 @@ from rich.console import Console
 
 from console.overview import overview
 from console.render import duration, flow, header, nodes, size, sparkline, standing, warnings
-from console.snapshot import Beat
+from contract.reports import NodeReport
 from contract.settings import load
 from fanout.stats import FanoutStats
 from tests.unit.console.test_overview import FANOUT, NODE, START_MS, report, snapshot, with_gap, with_service
@@ -21,8 +21,8 @@ def printed(width: int = 80, most_nodes: int | None = None) -> list[str]:
     before, now = snapshot(), with_gap(snapshot(START_MS + 1000), 60)
     now = replace(
         now,
-        nodes={f"{long}{number}": Beat(1_234_567_000, now.time_ms, 19_999) for number in range(5)}
-        | {NODE: Beat(1_234_567_858, now.time_ms - 1500, 5)},
+        nodes={f"{long}{number}": NodeReport(1_234_567_000, now.time_ms, 19_999, 1) for number in range(5)}
+        | {NODE: NodeReport(1_234_567_858, now.time_ms - 1500, 5, 1)},
         state=now.state | {"next": str(2**53 - 9), "batch": "1234567890", "released": str(2**53)},
     )
     now = replace(now, lowest_waiting=2**53 - 1)

@@ -5,8 +5,8 @@ from io import StringIO
 
 from rich.console import Console
 
-from console.snapshot import Beat
 from console.top import History, picture
+from contract.reports import NodeReport
 from contract.settings import load
 from tests.unit.console.test_overview import START_MS, snapshot, with_gap
 
@@ -29,7 +29,7 @@ def test_rates_are_drawn_as_lines() -> None:
 
 
 def test_what_is_wrong_is_not_cut_off_and_nodes_give_way() -> None:
-    nodes = {f"n-{number:02}": Beat(40, START_MS + 3000, 5) for number in range(40)}
+    nodes = {f"n-{number:02}": NodeReport(40, START_MS + 3000, 5, 1) for number in range(40)}
     lines = drawn(History(), problem="timed out", nodes=nodes)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80

@@ -1,0 +1,78 @@
+"""Making sense of what Parade's keys hold. Pure.
+
+Somebody else can write to them: a slip in redis-cli, another program with the same namespace. What makes no sense
+is never taken for something else: it is refused with one line that names the key and the command that mends it.
+"""
+
+import re
+import shlex
+
+from contract.errors import RedisDataError
+from contract.reports import NodeReport, parse_node_report
+
+_NUMBER = re.compile(rb"[0-9]{1,16}")
+"""What Parade counts stays below 2^53, so that Lua's numbers hold it exactly."""
+_STREAM_ID = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
+_EPOCH = re.compile(rb"[0-9A-Za-z]{0,64}")
+
+
+def number_in(key: str, field: str, value: bytes | None, otherwise: int) -> int:
+    """A number of a hash; `otherwise` when it is not there. RedisDataError when it is none."""
+    if value is None:
+        return otherwise
+    if not _NUMBER.fullmatch(value):
+        raise _junk_in_field(key, field, value, "a number")
+    return int(value)
+
+
+def stream_id_in(key: str, field: str, value: bytes | None) -> bytes:
+    """A stream id of a hash; `0-0` when it is not there. RedisDataError when it is none."""
+    if value is None:
+        return b"0-0"
+    if not _STREAM_ID.fullmatch(value):
+        raise _junk_in_field(key, field, value, "a stream id")
+    return value
+
+
+def epoch_in(key: str, field: str, value: bytes | None) -> bytes:
+    """The name of a term, as it stands in frames. RedisDataError when it is none."""
+    if value is not None and not _EPOCH.fullmatch(value):
+        raise _junk_in_field(key, field, value, "the name of a term")
+    return value or b""
+
+
+def node_report_in(key: str, node: str, report: bytes) -> NodeReport:
+    """A node's last heartbeat. RedisDataError when it is none."""
+    try:
+        return parse_node_report(report)
+    except ValueError:
+        raise _junk_in_field(key, node, report, "a node's report") from None
+
+
+def wrong_type(key: str, found: str, wanted: str) -> RedisDataError:
+    """The key is of a type that Parade never gave it."""
+    return RedisDataError(key, f"is a {found} and not a {wanted}", f"delete it with: redis-cli DEL {quoted(key)}")
+
+
+def no_member(key: str, member: bytes, wanted: str) -> RedisDataError:
+    """A sorted set holds something that Parade never put there."""
+    advice = f"delete it with: redis-cli ZREM {quoted(key)} {quoted(shown(member))}"
+    return RedisDataError(key, f"holds {shown(member)!r}, which is not {wanted}", advice)
+
+
+def shown(value: bytes | str, limit: int = 60) -> str:
+    """A value for a message: its beginning, and nothing that a terminal would act on."""
+    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+    return ascii(text[:limit])[1:-1] + ("…" if len(text) > limit else "")
+
+
+def quoted(word: str) -> str:
+    """A word for a command line that can be copied into a shell."""
+    return shlex.quote(word)
+
+
+def _junk_in_field(key: str, field: str, value: bytes, wanted: str) -> RedisDataError:
+    name = shown(field)
+    problem = f"has {shown(value)!r} in its field {name}, which is not {wanted}"
+    mend = f"look with: redis-cli HGET {quoted(key)} {quoted(name)}"
+    return RedisDataError(key, problem, f"{mend}, and delete it with HDEL in place of HGET")
