@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
 
 import structlog
 import uvloop
@@ -16,6 +17,8 @@ from contract import logs
 from contract.errors import ParadeError
 from contract.readiness import Readiness
 from contract.settings import Settings, load_for_service
+
+log = structlog.get_logger()
 
 Main = Callable[[Settings, Readiness, asyncio.Event], Awaitable[None]]
 """A service: runs until the event is set, then stops in order within `shutdown_s`."""
@@ -29,10 +32,40 @@ def run(service: str, main: Main) -> None:
         raise_file_limit()
         uvloop.run(_until_stopped(service, main, settings))
     except ParadeError as problem:
-        print(f"{service}: {problem}", file=sys.stderr)  # noqa: T201
-        sys.exit(problem.exit_status)
+        _end(service, str(problem), problem.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)  # before the handlers were in place
+    except Exception as problem:  # none is expected; whoever runs the service gets a line, the log where it came from
+        log.error("internal_error", exc_info=problem)
+        _end(service, f"internal error: {type(problem).__name__}: {problem}", 1)
+
+
+async def until_one_ends(stop: asyncio.Event, *parts: "asyncio.Task[None]") -> Exception | None:
+    """Wait until the service is told to stop, or until one of its parts ends by itself, which ends the service.
+
+    Returns what that part ended with, so that the service can raise it once everything is in order.
+    """
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((stopping, *parts), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    for part in parts:
+        if part.done() and (problem := _ended_with(part, stop)) is not None:
+            return problem
+    return None
+
+
+def _ended_with(part: "asyncio.Task[None]", stop: asyncio.Event) -> Exception | None:
+    problem = part.exception()
+    if problem is None or isinstance(problem, Exception):
+        return problem if problem or stop.is_set() else RuntimeError(f"{part.get_name()} ended")
+    raise problem
+
+
+def _end(service: str, line: str, status: int) -> NoReturn:
+    print(f"{service}: {' '.join(line.splitlines())}", file=sys.stderr)  # noqa: T201
+    sys.exit(status)
 
 
 def raise_file_limit() -> int:
@@ -50,7 +83,8 @@ async def _until_stopped(service: str, main: Main, settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     if settings.stop_on_stdin_end:
         threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
-    readiness = Readiness()
+    readiness, broken = Readiness(), _Broken(stop)
+    loop.set_exception_handler(broken.handle)
     try:
         async with contextlib.AsyncExitStack() as stack:
             if settings.health_port:
@@ -59,8 +93,33 @@ async def _until_stopped(service: str, main: Main, settings: Settings) -> None:
 
                 await stack.enter_async_context(served(service, settings, readiness))
             await main(settings, readiness, stop)
+            broken.check()
     finally:
-        structlog.get_logger().info("stopped")
+        log.info("stopped")
+
+
+class _Broken:
+    """What the event loop caught, since nobody waits for a callback: the service stops in order, and ends with it.
+
+    A callback of a connection is different: the loop has closed the connection, and whoever has it goes on.
+    """
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._problem: Exception | None = None
+
+    def handle(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        problem = context.get("exception")
+        if "handle" in context and isinstance(problem, Exception):
+            self._problem = self._problem or problem
+            self._stop.set()
+        else:
+            log.error("internal_error", message=context.get("message"), exc_info=problem)
+
+    def check(self) -> None:
+        """Raise it."""
+        if self._problem is not None:
+            raise self._problem
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

@@ -6,7 +6,7 @@ import structlog
 
 from contract.readiness import Readiness
 from contract.report import Reporter, service_name
-from contract.service import run
+from contract.service import run, until_one_ends
 from contract.serving import listen
 from contract.settings import Settings
 from fanout.node import Node
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:
-    """Serve clients until told to stop."""
+    """Serve clients until told to stop, or until a part of the service fails: then the same steps, in haste."""
     clients = ClientServer(settings)
     port = (settings.host, settings.client_port)
     server = await listen(lambda: Client(clients), *port, backlog=4096, limits=clients.limits)
@@ -25,14 +25,15 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     serving = asyncio.create_task(node.run(leave))
     reporter = Reporter(settings.keys, service_name("fanout"), readiness, lambda: node.link, node.about)
     reporting = asyncio.create_task(reporter.run())
-    await stop.wait()
+    problem = await until_one_ends(stop, serving, reporting)
+    drain_s = settings.drain_s if problem is None else 0
 
     # 1. The balancer is told and nobody new comes; 2. clients are served on while their connections end one by
     # one, so that they do not all come back at once; 3. the node leaves; 4. what is left is cut off.
     readiness.lacks("draining", "the node drains")
     server.close()
-    log.info("draining", connections=len(clients.clients), seconds=settings.drain_s)
-    await clients.drain(settings.drain_s, settings.shutdown_s / 2)
+    log.info("draining", connections=len(clients.clients), seconds=drain_s)
+    await clients.drain(drain_s, settings.shutdown_s / 2)
     reporting.cancel()
     await reporter.withdraw()
     leave.set()
@@ -40,6 +41,8 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     for client in list(clients.clients):
         client.abort()
     clients.log.close()
+    if problem is not None:
+        raise problem
     if serving.done():
         serving.result()
     else:

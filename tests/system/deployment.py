@@ -76,12 +76,17 @@ class Deployment:
         if kind is not None:
             print(self.log.read_text()[-5000:])
 
-    def start(self, service: str, open_files: int | None = None, **settings: object) -> subprocess.Popen[bytes]:
-        """Start one service process, with settings and an open-file limit of its own if need be."""
+    def start(
+        self, service: str, open_files: int | None = None, code: str = "", **settings: object
+    ) -> subprocess.Popen[bytes]:
+        """Start one service process, with settings and an open-file limit of its own if need be.
+
+        `code` is a program to run in its place.
+        """
         own = {environment_name(name): str(value) for name, value in settings.items()}
         limited = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]
         process = subprocess.Popen(
-            [*limited, sys.executable, "-m", service],
+            [*limited, sys.executable, *(("-c", code) if code else ("-m", service))],
             env=os.environ | self._environment | own,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
