@@ -15,8 +15,9 @@ from rich.text import Text
 from console import redis_calls
 from contract.errors import ParadeError
 from contract.events import is_user_id
-from contract.frames import SAFE, Frame
+from contract.frames import Frame, safe_batch
 from contract.keys import Keys
+from contract.redis_data import shown
 from contract.settings import Settings
 
 POLL_S = 1.0
@@ -90,11 +91,17 @@ def _follow(channels: Any, keys: Keys, console: Console, *, as_json: bool) -> No
         message = channels.get_message(ignore_subscribe_messages=True, timeout=POLL_S)
         if message is None:
             continue
-        channel, data = message["channel"].decode(), message["data"]
-        if channel != keys.broadcast:
-            batch += decoded(channel.removeprefix(keys.user), data)
-        elif not data.startswith(SAFE):
+        channel, data = message["channel"].decode(errors="replace"), message["data"]
+        try:
+            if channel != keys.broadcast:
+                batch += decoded(channel.removeprefix(keys.user), data)
+                continue
+            if safe_batch(data) is not None:
+                continue
             batch += decoded(EVERYONE, Frame.decode(data).lines)
+        except ValueError:
+            print(f"somebody else publishes on {shown(channel)}: {shown(data)}", file=sys.stderr)  # noqa: T201
+        else:
             _show(sorted(batch, key=lambda each: each.sequence), console, as_json=as_json)
             batch = []
 

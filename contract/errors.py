@@ -14,6 +14,10 @@ class RedisUnavailableError(ParadeError):
     """Redis can't be reached, refused us, or went away. Services retry; commands give up."""
 
 
+class RedisRightsError(RedisUnavailableError):
+    """Redis does not let its user do what is needed. Services wait until it is granted, commands give up."""
+
+
 class RedisUnsuitableError(ParadeError):
     """The server answers but can't do the job (too old, for example). Retrying does not help."""
 

@@ -15,6 +15,7 @@ A frame is a header line of `name=value` pairs and the batch's broadcast lines:
 - `gone` names the nodes that this batch takes out of the system; such a node must not write the batch.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
@@ -36,6 +37,20 @@ def after(cursor: bytes) -> bytes:
 
 SAFE = b"safe="
 """How a message begins which says that replicas have the batches up to a number."""
+
+
+def safe_batch(payload: bytes) -> int | None:
+    """The number in `safe=42`; None when it is a frame, or should be one."""
+    number = payload.removeprefix(SAFE)
+    return int(number) if number != payload and number.isdigit() else None
+
+
+_HEADER = re.compile(
+    rb"batch=([0-9]+) cursor=([0-9]+-[0-9]+) since=([0-9]+) next=([0-9]+) "
+    rb"epoch=([0-9A-Za-z]*) after=([0-9A-Za-z@]*) safe=([0-9]+) gone=([^ \n]*)\n"
+)
+_NODE = re.compile(rb"[^ ,\n]+")
+"""What a node can be called. Other names in the `nodes` hash are somebody else's, and would break the header."""
 
 
 def last_of(epoch: bytes, batch: int) -> bytes:
@@ -65,19 +80,20 @@ class Frame:
     lines: bytes = b""
 
     def encode(self) -> bytes:
-        place, gone = self.place, b",".join(self.gone)
+        place, gone = self.place, b",".join(filter(_NODE.fullmatch, self.gone))
         header = (self.batch, self.cursor, self.since_ms, self.next, place.epoch, place.after, self.safe, gone)
         return b"batch=%d cursor=%b since=%d next=%d epoch=%b after=%b safe=%d gone=%b\n%b" % (*header, self.lines)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Parse a frame. ValueError or KeyError when it is not one."""
-        header, _, lines = payload.partition(b"\n")
-        fields = dict(pair.split(b"=", 1) for pair in header.split(b" "))
-        gone = tuple(name for name in fields[b"gone"].split(b",") if name)
-        place = Place(fields[b"epoch"], fields[b"after"])
-        numbers = (int(fields[b"batch"]), fields[b"cursor"], int(fields[b"since"]), int(fields[b"next"]))
-        return cls(*numbers, place, int(fields[b"safe"]), gone, lines)
+        """Parse a frame. ValueError when it is not one."""
+        header = _HEADER.match(payload)
+        if header is None:
+            raise ValueError(f"not a frame: {payload[:80]!r}")
+        batch, cursor, since, number, epoch, last, safe, names = header.groups()
+        gone = tuple(name for name in names.split(b",") if name)
+        place = Place(epoch, last)
+        return cls(int(batch), cursor, int(since), int(number), place, int(safe), gone, payload[header.end() :])
 
     def continues(self, epoch: bytes, batch: int) -> bool:
         """Whether the past of this frame has `batch` of `epoch` as the batch before this one."""

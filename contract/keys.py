@@ -72,6 +72,21 @@ class Keys:
         """Stream, capped: `line` and `reason` of what was refused."""
         return self.prefix + "rejected"
 
+    def type_of(self, key: str) -> str:
+        """What Redis's TYPE says of a key of this deployment; empty for what is none."""
+        sets = (self.followers, self.following, self.online)
+        return self.types.get(key) or ("set" if key.startswith(sets) else "")
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The keys that there is one of, and their types."""
+        return {
+            **dict.fromkeys((self.events, self.deliveries, self.rejected), "stream"),
+            **dict.fromkeys((self.state, self.nodes, self.services), "hash"),
+            self.waiting: "zset",
+            self.lease: "string",
+        }
+
     @property
     def check(self) -> str:
         """Key and channel that exist for a moment, to see what the Redis user may do."""

@@ -4,7 +4,13 @@ import asyncio
 
 import structlog
 
+from contract.errors import RedisDataError, RedisRightsError
 from contract.readiness import Readiness
+
+AGAIN_S = 60.0
+"""Time between two lines that say the same of what somebody has to mend. A service that gets on for a moment, and then
+meets the same again, would say it every time."""
+REASONS_KEPT = 100
 
 log = structlog.get_logger()
 
@@ -15,17 +21,35 @@ class Outage:
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
         self._since_s: float | None = None
+        self._is_told = False
+        self._told_s: dict[str, float] = {}
 
-    def begins(self, reason: str, **facts: object) -> None:
-        """Redis is away; saying so again changes nothing."""
+    def begins(self, problem: Exception, **facts: object) -> None:
+        """Redis is away; saying so again changes nothing, unless it is something else that somebody has to mend."""
+        reason, now_s = str(problem), asyncio.get_running_loop().time()
         self._readiness.lacks("redis", reason)
-        if self._since_s is None:
-            self._since_s = asyncio.get_running_loop().time()
+        is_new = self._since_s is None
+        if is_new:
+            self._since_s = now_s
+        is_to_mend = isinstance(problem, RedisDataError | RedisRightsError)
+        if self._is_due(reason, now_s) if is_to_mend else is_new:
+            self._is_told = True
             log.warning("redis_away", reason=reason, **facts)
 
     def ends(self) -> None:
         """Redis takes what there is: a connection alone proves nothing."""
         self._readiness.has("starting", "redis")
-        if self._since_s is not None:
+        if self._since_s is None:
+            return
+        if self._is_told:
             log.info("redis_back", away_s=round(asyncio.get_running_loop().time() - self._since_s, 1))
-            self._since_s = None
+        self._since_s, self._is_told = None, False
+
+    def _is_due(self, reason: str, now_s: float) -> bool:
+        last_s = self._told_s.get(reason)
+        if last_s is not None and now_s - last_s < AGAIN_S:
+            return False
+        if len(self._told_s) >= REASONS_KEPT:
+            self._told_s.clear()
+        self._told_s[reason] = now_s
+        return True

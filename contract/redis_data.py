@@ -6,14 +6,56 @@ is never taken for something else: it is refused with one line that names the ke
 
 import re
 import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from contract.errors import RedisDataError
+from contract.events import Event, parse
 from contract.reports import NodeReport, parse_node_report
 
 _NUMBER = re.compile(rb"[0-9]{1,16}")
 """What Parade counts stays below 2^53, so that Lua's numbers hold it exactly."""
+_COUNT = re.compile(rb"-?[0-9]{1,18}")
 _STREAM_ID = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
 _EPOCH = re.compile(rb"[0-9A-Za-z]{0,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a deployment stands, as the state hash says it."""
+
+    next: int | None
+    """None in a deployment that nobody has sequenced yet."""
+    batch: int
+    cursor: bytes
+    epoch: bytes
+    skip_to: int
+
+
+def position_in(key: str, state: Mapping[bytes, bytes]) -> Position:
+    """Make sense of the state hash, all of it. RedisDataError for the first field that makes none."""
+    for name in sorted(state.keys() - {b"cursor", b"epoch"}):
+        if not _COUNT.fullmatch(state[name]):
+            raise junk_in_field(key, shown(name), state[name], "a number")
+    next_number = number_in(key, "next", state.get(b"next"), 0)
+    if b"next" in state and not next_number:
+        raise junk_in_field(key, "next", state[b"next"], "a sequence number")
+    return Position(
+        next=next_number or None,
+        batch=number_in(key, "batch", state.get(b"batch"), 0),
+        cursor=stream_id_in(key, "cursor", state.get(b"cursor")),
+        epoch=epoch_in(key, "epoch", state.get(b"epoch")),
+        skip_to=number_in(key, "skip_to", state.get(b"skip_to"), 0),
+    )
+
+
+def event_in(key: str, line: bytes) -> Event:
+    """An event that waits. RedisDataError when it is none."""
+    found = parse(line)
+    if len(found) != 1 or not found[0][1]:
+        raise no_member(key, line, "an event line")
+    event: Event = found[0]
+    return event
 
 
 def number_in(key: str, field: str, value: bytes | None, otherwise: int) -> int:
@@ -21,7 +63,7 @@ def number_in(key: str, field: str, value: bytes | None, otherwise: int) -> int:
     if value is None:
         return otherwise
     if not _NUMBER.fullmatch(value):
-        raise _junk_in_field(key, field, value, "a number")
+        raise junk_in_field(key, field, value, "a number")
     return int(value)
 
 
@@ -30,14 +72,14 @@ def stream_id_in(key: str, field: str, value: bytes | None) -> bytes:
     if value is None:
         return b"0-0"
     if not _STREAM_ID.fullmatch(value):
-        raise _junk_in_field(key, field, value, "a stream id")
+        raise junk_in_field(key, field, value, "a stream id")
     return value
 
 
 def epoch_in(key: str, field: str, value: bytes | None) -> bytes:
     """The name of a term, as it stands in frames. RedisDataError when it is none."""
     if value is not None and not _EPOCH.fullmatch(value):
-        raise _junk_in_field(key, field, value, "the name of a term")
+        raise junk_in_field(key, field, value, "the name of a term")
     return value or b""
 
 
@@ -46,7 +88,7 @@ def node_report_in(key: str, node: str, report: bytes) -> NodeReport:
     try:
         return parse_node_report(report)
     except ValueError:
-        raise _junk_in_field(key, node, report, "a node's report") from None
+        raise junk_in_field(key, node, report, "a node's report") from None
 
 
 def wrong_type(key: str, found: str, wanted: str) -> RedisDataError:
@@ -57,7 +99,7 @@ def wrong_type(key: str, found: str, wanted: str) -> RedisDataError:
 def no_member(key: str, member: bytes, wanted: str) -> RedisDataError:
     """A sorted set holds something that Parade never put there."""
     advice = f"delete it with: redis-cli ZREM {quoted(key)} {quoted(shown(member))}"
-    return RedisDataError(key, f"holds {shown(member)!r}, which is not {wanted}", advice)
+    return RedisDataError(key, f"holds '{shown(member)}', which is not {wanted}", advice)
 
 
 def shown(value: bytes | str, limit: int = 60) -> str:
@@ -71,8 +113,10 @@ def quoted(word: str) -> str:
     return shlex.quote(word)
 
 
-def _junk_in_field(key: str, field: str, value: bytes, wanted: str) -> RedisDataError:
+def junk_in_field(key: str, field: str, value: bytes | None, wanted: str) -> RedisDataError:
+    """A field of a hash holds something that Parade never put there; None when it is not known what."""
     name = shown(field)
-    problem = f"has {shown(value)!r} in its field {name}, which is not {wanted}"
+    found = "something" if value is None else f"'{shown(value)}'"
+    problem = f"has {found} in its field {name}, which is not {wanted}"
     mend = f"look with: redis-cli HGET {quoted(key)} {quoted(name)}"
     return RedisDataError(key, problem, f"{mend}, and delete it with HDEL in place of HGET")

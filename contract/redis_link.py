@@ -5,7 +5,8 @@ library's call costs about 100 µs of CPU and a pub/sub message about 9 µs; her
 
 Rules kept here:
 
-- Answers come in the order of the commands; a subscribed link hands everything to `on_message`.
+- Answers come in the order of the commands; a subscribed link hands everything to `on_message`, a refusal as well
+  (a hiredis.ReplyError).
 - No wait is endless: a link that owes an answer and hears nothing for `timeout_s` is closed.
 - A closed link stays closed: every pending and later call fails with RedisUnavailableError.
 """
@@ -29,12 +30,17 @@ from contract.settings import Settings
 Reply = Any
 """What hiredis makes of an answer: bytes, int, None, or a list of these."""
 
+Command = tuple[bytes | str | int | float, ...]
 
-_pack: Callable[[tuple[bytes | str | int | float, ...]], bytes] = hiredis.pack_command  # type: ignore[assignment]
+_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
 
 
 class RedisRefusedError(RedisUnavailableError):
-    """Redis answered a command with an error; the text is Redis's own."""
+    """Redis answered a command with an error; the text is Redis's own. `contract/refusals.py` explains it."""
+
+    def __init__(self, text: str, command: Command = ()) -> None:
+        super().__init__(text)
+        self.command = command
 
 
 class Calls(Protocol):
@@ -49,11 +55,11 @@ class RedisLink(asyncio.Protocol):
     """A connection made by `connect`."""
 
     def __init__(self, timeout_s: float) -> None:
-        self.on_message: Callable[[list[Any]], None] | None = None
+        self.on_message: Callable[[Any], None] | None = None
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._timeout_s = timeout_s
         self._reader = hiredis.Reader()
-        self._pending: deque[asyncio.Future[Reply]] = deque()
+        self._pending: deque[tuple[asyncio.Future[Reply], Command]] = deque()
         self._heard = False
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -66,7 +72,7 @@ class RedisLink(asyncio.Protocol):
         if self._transport is None:
             answer.set_exception(RedisUnavailableError("the connection to Redis is closed"))
             return answer
-        self._pending.append(answer)
+        self._pending.append((answer, command))
         self._transport.write(_pack(command))
         return answer
 
@@ -75,12 +81,12 @@ class RedisLink(asyncio.Protocol):
         loop, packed, answers = asyncio.get_running_loop(), [], []
         for command in commands:
             packed.append(_pack(command))
-            answers.append(loop.create_future())
+            answers.append((loop.create_future(), command))
         if self._transport is None:
             raise RedisUnavailableError("the connection to Redis is closed")
         self._pending.extend(answers)
         self._transport.write(b"".join(packed))
-        return await asyncio.gather(*answers)
+        return await asyncio.gather(*(answer for answer, _ in answers))
 
     def send(self, *command: bytes | str) -> None:
         """Send a command whose answers go to `on_message` (SUBSCRIBE and its kin)."""
@@ -108,11 +114,11 @@ class RedisLink(asyncio.Protocol):
             if self.on_message is not None:
                 self.on_message(reply)
                 continue
-            answer = self._pending.popleft()
+            answer, command = self._pending.popleft()
             if answer.cancelled():
                 continue
             if isinstance(reply, hiredis.ReplyError):
-                answer.set_exception(RedisRefusedError(str(reply)))
+                answer.set_exception(RedisRefusedError(str(reply), command))
             else:
                 answer.set_result(reply)
 
@@ -120,7 +126,7 @@ class RedisLink(asyncio.Protocol):
         self._transport = None
         if self._watch is not None:
             self._watch.cancel()
-        for answer in self._pending:
+        for answer, _ in self._pending:
             if not answer.done():
                 answer.set_exception(RedisUnavailableError(f"lost the connection to Redis: {exc or 'closed'}"))
                 answer.exception()  # whoever stopped waiting for it is not told by a warning at exit

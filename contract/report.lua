@@ -8,7 +8,8 @@ local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 redis.call('HDEL', services, name)
 local reports = redis.call('HGETALL', services)
 for i = 1, #reports, 2 do
-  if now_ms - tonumber(string.match(reports[i + 1], '^%d+')) > forget_ms then
+  local said_ms = tonumber(string.match(reports[i + 1], '^(%d+) {'))
+  if not said_ms or now_ms - said_ms > forget_ms then -- what is no report is somebody else's
     redis.call('HDEL', services, reports[i])
   end
 end

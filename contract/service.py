@@ -83,7 +83,7 @@ async def _until_stopped(service: str, main: Main, settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     if settings.stop_on_stdin_end:
         threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
-    readiness, broken = Readiness(), _Broken(stop)
+    readiness, broken = Readiness(), _Broken(asyncio.current_task())
     loop.set_exception_handler(broken.handle)
     try:
         async with contextlib.AsyncExitStack() as stack:
@@ -93,33 +93,30 @@ async def _until_stopped(service: str, main: Main, settings: Settings) -> None:
 
                 await stack.enter_async_context(served(service, settings, readiness))
             await main(settings, readiness, stop)
-            broken.check()
+    except asyncio.CancelledError:
+        raise broken.problem or asyncio.CancelledError from None
     finally:
         log.info("stopped")
 
 
 class _Broken:
-    """What the event loop caught, since nobody waits for a callback: the service stops in order, and ends with it.
+    """What the event loop caught, since nobody waits for a callback: the service ends with it, there and then.
 
-    A callback of a connection is different: the loop has closed the connection, and whoever has it goes on.
+    What was left half done is not known, so nothing more is written. A callback of a connection is different: the loop
+    has closed the connection, and whoever has it goes on.
     """
 
-    def __init__(self, stop: asyncio.Event) -> None:
-        self._stop = stop
-        self._problem: Exception | None = None
+    def __init__(self, main: "asyncio.Task[None] | None") -> None:
+        self._main = main
+        self.problem: Exception | None = None
 
     def handle(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         problem = context.get("exception")
-        if "handle" in context and isinstance(problem, Exception):
-            self._problem = self._problem or problem
-            self._stop.set()
-        else:
+        if "handle" not in context or not isinstance(problem, Exception):
             log.error("internal_error", message=context.get("message"), exc_info=problem)
-
-    def check(self) -> None:
-        """Raise it."""
-        if self._problem is not None:
-            raise self._problem
+        elif self.problem is None and self._main is not None:
+            self.problem = problem
+            self._main.cancel()
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:

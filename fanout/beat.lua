@@ -1,19 +1,24 @@
 -- A node's heartbeat: the last batch it has written, when (Redis time, ms), its connections, and its session:
 -- the number of its connection to Redis (see announce.lua). What comes late from an older one is refused.
--- A node that was expelled gets -1 and must not go on under this id. A new node enters with the batch
+-- A node that was expelled gets -1 and must not go on under this id; so does one whose report somebody else has
+-- overwritten, for nobody knows any more which session is current. A new node enters with the batch
 -- that is committed now, and owes nothing older. All get {batch committed now, its epoch, Redis time in ms}.
 local nodes, state = KEYS[1], KEYS[2]
 local node, batch, connections, session = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local committed = redis.call('HGET', state, 'batch') or '0'
 local epoch = redis.call('HGET', state, 'epoch') or ''
+if not string.match(committed, '^%d+$') then
+  return redis.error_reply('STATE batch of ' .. state .. ' is not a number: ' .. committed)
+end
 local report = redis.call('HGET', nodes, node)
-if report and tonumber(string.match(report, '%d+$')) > tonumber(session) then
+local current = report and string.match(report, '^%d+ %d+ %d+ (%d+)$')
+if current and tonumber(current) > tonumber(session) then
   return redis.error_reply('SESSION ' .. session .. ' of ' .. node .. ' is over')
 end
 if batch == 'new' then
   batch = committed
-elseif not report then
+elseif not current then
   return { -1, epoch, 0 }
 end
 local now = redis.call('TIME')

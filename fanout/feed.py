@@ -8,10 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import structlog
+
 from contract.errors import RedisUnavailableError
-from contract.frames import SAFE, Frame
+from contract.frames import Frame, safe_batch
 from contract.keys import Keys
-from contract.redis_link import RedisLink
+from contract.redis_data import shown
+from contract.redis_link import RedisLink, RedisRefusedError
+
+log = structlog.get_logger()
 
 Messages = dict[bytes, bytes]
 """A batch's lines for each user who got any."""
@@ -39,6 +44,7 @@ class Feed:
         self.last_batch = 0
         """The last batch heard; those after the last safe one are held."""
         self._caught_up = False
+        self._has_ignored = False
         self._link = link
         self._timeout_s = timeout_s
         self._on_batch = on_batch
@@ -100,8 +106,12 @@ class Feed:
         except TimeoutError:
             raise RedisUnavailableError(f"a subscription was not confirmed within {self._timeout_s:g} s") from None
 
-    def _received(self, message: list[Any]) -> None:
-        kind, channel, payload = message
+    def _received(self, message: Any) -> None:
+        try:
+            kind, channel, payload = message
+        except TypeError:  # asking for the type of each message would cost more than the message
+            self._refused(str(message))
+            return
         if kind == b"message":
             if channel == self._broadcast:
                 self._close_batch(payload)
@@ -112,11 +122,25 @@ class Feed:
             if not confirmed.done():
                 confirmed.set_result(None)
 
+    def _refused(self, refusal: str) -> None:
+        channel = self._confirming[0][0] if self._confirming else self._broadcast
+        problem = RedisRefusedError(refusal, ("SUBSCRIBE" if self._confirming else "UNSUBSCRIBE", channel))
+        waits = [confirmed for _, confirmed in self._confirming]
+        for waiting in (self.failed, *waits):
+            if not waiting.done():
+                waiting.set_exception(problem)
+                waiting.exception()  # whoever no longer waits for it is not told by a warning at exit
+
     def _close_batch(self, payload: bytes) -> None:
-        if payload.startswith(SAFE):
-            self._is_safe(int(payload.removeprefix(SAFE)))
+        try:
+            safe = safe_batch(payload)
+            frame = Frame.decode(payload) if safe is None else None
+        except ValueError:
+            self._ignore(payload)
             return
-        frame = Frame.decode(payload)
+        if frame is None:
+            self._is_safe(safe or 0)
+            return
         messages, self._messages = self._messages, {}
         self.heard_s = asyncio.get_running_loop().time()
         if self._caught_up:
@@ -124,7 +148,17 @@ class Feed:
         else:
             self._early.append((frame, messages))
 
+    def _ignore(self, payload: bytes) -> None:
+        # Had it been a frame once, the next one would show that it is missing.
+        if not self._has_ignored:
+            self._has_ignored = True
+            advice = "somebody else publishes there; see who with: redis-cli CLIENT LIST, and redis-cli MONITOR"
+            log.warning("not_a_frame", channel=self._broadcast.decode(), message=shown(payload), advice=advice)
+
     def _is_safe(self, batch: int) -> None:
         self._safe = max(self._safe, batch)
         while self._held and self._held[0][0].batch <= self._safe and not self.failed.done():
-            self._on_batch(*self._held.popleft())
+            try:
+                self._on_batch(*self._held.popleft())
+            except Exception as problem:  # a batch that only some have got: nothing may follow it
+                self.failed.set_exception(problem)

@@ -31,5 +31,12 @@ async def missed_batches(calls: Calls, keys: Keys, last: int, until: int) -> Asy
             messages |= dict(zip(fields[::2], fields[1::2], strict=True))
             position = f"{batch}-{part + 1}"
             if (frame := messages.pop(b"frame", None)) is not None:
-                yield Frame.decode(frame), messages
+                yield _frame(frame, expected), messages
                 messages, expected = {}, expected + 1
+
+
+def _frame(payload: bytes, batch: int) -> Frame:
+    try:
+        return Frame.decode(payload)
+    except ValueError:
+        raise JournalGoneError(f"what the journal has for batch {batch} is no frame") from None

@@ -11,7 +11,8 @@ import structlog
 from contract.errors import RedisUnavailableError
 from contract.outage import Outage
 from contract.readiness import Readiness
-from contract.redis_link import RedisLink, connect
+from contract.redis_link import RedisLink, RedisRefusedError, connect
+from contract.refusals import explained
 from contract.service import Backoff, stopped_within
 from contract.settings import Settings
 from fanout.feed import FrameLostError
@@ -23,6 +24,9 @@ from fanout.stats import EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA, FanoutStats
 
 ENDS = {ExpelledError: EXPELLED, JournalGoneError: JOURNAL_TOO_SHORT, StateWentBackError: OLDER_DATA}
 """What ends a life, and how it is counted."""
+
+LASTING_S = 5.0
+"""Connections that lasted so long did work, even when it was a refusal that ended them."""
 
 log = structlog.get_logger()
 
@@ -43,9 +47,10 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop."""
-        backoff = Backoff()
+        backoff, now_s = Backoff(), asyncio.get_running_loop().time
         while not stop.is_set():
             links: list[RedisLink] = []
+            began_s = now_s()
             try:
                 for purpose in ("subscribe", "command"):
                     name = f"{self._settings.namespace}-fanout-{purpose}"
@@ -60,8 +65,10 @@ class Node:
                 self._stats.frames_missed += 1
                 await stopped_within(stop, Backoff.FIRST_S)
             except RedisUnavailableError as problem:
-                self._outage.begins(str(problem))
-                if self._life is not None and self._life.served:
+                self._outage.begins(await explained(problem, self.link, self._settings))
+                # A refusal that comes as soon as clients are served comes again: that was no success.
+                lasted = not isinstance(problem, RedisRefusedError) or now_s() - began_s > LASTING_S
+                if self._life is not None and self._life.served and lasted:
                     backoff.reset()
                 await stopped_within(stop, backoff.next_s())
             finally:

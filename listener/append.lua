@@ -3,5 +3,18 @@
 local events, state = KEYS[1], KEYS[2]
 local raw = ARGV[1]
 
-redis.call('XADD', events, '*', 'raw', raw)
-return redis.call('HINCRBY', state, 'backlog', #raw)
+-- Redis does not roll a script back. The entry comes last: half of this, repeated, would fill the stream with copies.
+local backlog = redis.pcall('HINCRBY', state, 'backlog', #raw)
+if type(backlog) == 'table' then
+  if string.find(backlog.err, 'not an integer', 1, true) then
+    local found = redis.call('HGET', state, 'backlog')
+    return redis.error_reply('STATE backlog of ' .. state .. ' is not a number: ' .. found)
+  end
+  return backlog
+end
+local entry = redis.pcall('XADD', events, '*', 'raw', raw)
+if type(entry) == 'table' then
+  redis.call('HINCRBY', state, 'backlog', 0 - #raw)
+  return entry
+end
+return backlog

@@ -14,7 +14,9 @@ import structlog
 from contract.errors import RedisUnavailableError
 from contract.outage import Outage
 from contract.readiness import Readiness
+from contract.redis_data import number_in
 from contract.redis_link import RedisLink, Script, connect, wait_for_replicas
+from contract.refusals import explained
 from contract.service import Backoff
 from contract.settings import Settings
 from listener.intake import Intake
@@ -79,9 +81,10 @@ class Appender:
                 await self._append_all(await self._connected())
                 return
             except RedisUnavailableError as problem:
+                reason = await explained(problem, self.link, self._settings)
                 self.close()
                 self._stats.append_errors += 1
-                self._outage.begins(str(problem), held_bytes=self._intake.held_bytes)
+                self._outage.begins(reason, held_bytes=self._intake.held_bytes)
                 await asyncio.sleep(self._backoff.next_s())
 
     async def position(self) -> dict[str, object]:
@@ -91,7 +94,12 @@ class Appender:
         number, backlog = await self.link.call("HMGET", self._keys.state, "next", "backlog")
         waiting = await self.link.call("ZCARD", self._keys.waiting)
         first = self._settings.first_sequence
-        return {"next": int(number or first), "backlog": int(backlog or 0), "waiting": waiting}
+        key = self._keys.state
+        return {
+            "next": number_in(key, "next", number, first),
+            "backlog": number_in(key, "backlog", backlog, 0),
+            "waiting": waiting,
+        }
 
     def close(self) -> None:
         """Drop the connection."""
@@ -118,15 +126,15 @@ class Appender:
                 if hurried and self._intake.held_bytes < self._settings.entry_bytes // 2 and not self._draining:
                     await asyncio.sleep(GATHER_S)
                 continue
-            self._backoff.reset()
-            self._outage.ends()
             if self._refused:
                 await self._write_records(link)
-            elif self._draining:
+                continue
+            self._backoff.reset()
+            self._outage.ends()
+            if self._draining:
                 return
-            else:
-                self._wake.clear()
-                await self._wake.wait()
+            self._wake.clear()
+            await self._wake.wait()
         raise RedisUnavailableError("lost the connection to Redis")
 
     def _is_hurried(self) -> bool:
@@ -154,7 +162,8 @@ class Appender:
         self.full_since_s = now_s()
         while backlog > self._settings.backlog_bytes // 4 * 3 and not self._draining:
             await asyncio.sleep(POLL_S)
-            before, backlog = backlog, int(await link.call("HGET", self._keys.state, "backlog") or 0)
+            before, found = backlog, await link.call("HGET", self._keys.state, "backlog")
+            backlog = number_in(self._keys.state, "backlog", found, 0)
             self._stats.backlog_bytes = backlog
             if backlog < before:
                 self.full_since_s = now_s()

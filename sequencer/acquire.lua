@@ -4,6 +4,9 @@ local lease, token, lease_ms = KEYS[1], ARGV[1], ARGV[2]
 
 local holder = redis.call('GET', lease)
 if holder and holder ~= token then
+  if redis.call('PTTL', lease) == -1 then
+    return redis.error_reply('ENDLESS ' .. lease .. ' holds ' .. holder .. ' and never expires')
+  end
   return 0
 end
 redis.call('DEL', lease)

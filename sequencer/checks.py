@@ -1,12 +1,19 @@
 """Whether the Redis server suits, looked at before each term: a promoted replica may be configured otherwise."""
 
+import contextlib
+
 import structlog
 
 from contract.errors import RedisUnsuitableError
 from contract.redis_checks import CONFIG_NAMES, Finding, findings, parse_info
-from contract.redis_link import Calls, RedisRefusedError
+from contract.redis_data import wrong_type
+from contract.redis_link import Calls, Command, RedisRefusedError, Reply
 from contract.redis_url import place
+from contract.refusals import lacks_a_right, missing_right
 from contract.settings import Settings
+
+NOBODY = "0"
+"""No user's id, and no node's name."""
 
 log = structlog.get_logger()
 
@@ -14,13 +21,15 @@ log = structlog.get_logger()
 async def check_server(calls: Calls, settings: Settings, said: set[Finding]) -> None:
     """Warn once of what can do harm. RedisUnsuitableError when the server can't do the job."""
     where = place(settings.redis_url)
-    for finding in findings(parse_info(await calls.call("INFO")), await _config(calls), settings):
+    info = parse_info(await _allowed(calls, settings, ("INFO",)))
+    for finding in findings(info, await _config(calls), settings):
         if finding.fatal:
             raise RedisUnsuitableError(f"Redis at {where} {finding.problem}; {finding.advice}")
         if finding not in said:
             said.add(finding)
             log.warning("redis_unsuitable", redis=where, problem=finding.problem, advice=finding.advice)
     await _check_permissions(calls, settings)
+    await _check_keys(calls, settings)
 
 
 async def _config(calls: Calls) -> dict[str, str]:
@@ -35,7 +44,7 @@ async def _config(calls: Calls) -> dict[str, str]:
 
 
 async def _check_permissions(calls: Calls, settings: Settings) -> None:
-    """Try each command of the commit script: a script that meets a forbidden one midway would be half done."""
+    """Try each command that is needed: a script that meets a forbidden one midway would be half done."""
     key = settings.keys.check
     for command in (
         ("TYPE", key), ("DEL", key),
@@ -43,15 +52,32 @@ async def _check_permissions(calls: Calls, settings: Settings) -> None:
         ("ZADD", key, "1", "1"), ("ZREMRANGEBYSCORE", key, "1", "1"),
         ("HSET", key, "a", "1"), ("HINCRBY", key, "a", "1"), ("HGETALL", key), ("HDEL", key, "a"),
         ("XADD", key, "*", "a", "1"), ("XTRIM", key, "MINID", "1"), ("XLEN", key), ("DEL", key),
-        ("SET", key, "1"), ("GET", key), ("PEXPIRE", key, "0"),
+        ("SET", key, "1"), ("GET", key), ("PTTL", key), ("PEXPIRE", key, "0"),
         ("PUBLISH", key, ""),
+        ("HSETNX", key, "a", "1"), ("HGET", key, "a"), ("HKEYS", key), ("HEXISTS", key, "a"), ("DEL", key),
+        ("ZRANGE", key, 0, 0), ("SMEMBERS", key), ("XRANGE", key, "-", "+", "COUNT", 1),
+        ("XREVRANGE", key, "+", "-", "COUNT", 1), ("XREAD", "COUNT", 1, "STREAMS", key, "0"), ("TIME",),
+        ("EVAL", "return 1", 0), ("SCRIPT", "LOAD", "return 1"), ("EVALSHA", "of no script", 0),
+        *((("WAIT", 0, 1),) if settings.wait_replicas else ()),
     ):  # fmt: skip
-        try:
-            await calls.call(*command)
-        except RedisRefusedError as refusal:
-            if str(refusal).startswith("NOPERM"):
-                where, prefix = place(settings.redis_url), settings.keys.prefix
-                raise RedisUnsuitableError(
-                    f"Redis at {where} does not let its user run {command[0]}: {refusal}; "
-                    f"grant it with: redis-cli ACL SETUSER <user> resetkeys '~{prefix}*' '&{prefix}*' +@all"
-                ) from None
+        with contextlib.suppress(RedisRefusedError):
+            await _allowed(calls, settings, command)
+
+
+async def _allowed(calls: Calls, settings: Settings, command: Command) -> Reply:
+    try:
+        return await calls.call(*command)
+    except RedisRefusedError as refusal:
+        if lacks_a_right(str(refusal)):
+            raise RedisUnsuitableError(str(missing_right(str(refusal), command, settings))) from None
+        raise
+
+
+async def _check_keys(calls: Calls, settings: Settings) -> None:
+    """Whether each key may be touched, and is of the type that Parade gives it. RedisDataError when it is not."""
+    keys = settings.keys
+    nobodys = (keys.followers + NOBODY, keys.following + NOBODY, keys.online + NOBODY)
+    for key, wanted in (keys.types | dict.fromkeys(nobodys, "set")).items():
+        found = (await _allowed(calls, settings, ("TYPE", key))).decode()
+        if found not in (wanted, "none"):
+            raise wrong_type(key, found, wanted)

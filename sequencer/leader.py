@@ -15,6 +15,7 @@ from contract.outage import Outage
 from contract.readiness import Readiness
 from contract.redis_checks import Finding
 from contract.redis_link import RedisLink, connect
+from contract.refusals import explained
 from contract.service import Backoff, stopped_within
 from contract.settings import Settings
 from contract.stats import clear_gauges
@@ -61,9 +62,10 @@ class Leader:
             except LeaseLostError as problem:
                 log.warning("lease_lost", reason=str(problem))
                 self._stats.term_ends["lease lost"] += 1
+                await stopped_within(stop, self._backoff.next_s())
             except RedisUnavailableError as problem:
                 self._stats.term_ends["Redis lost"] += self._term is not None
-                self._outage.begins(str(problem))
+                self._outage.begins(await explained(problem, self.link, self._settings))
                 await stopped_within(stop, self._backoff.next_s())
             finally:
                 if stop.is_set():
@@ -84,12 +86,17 @@ class Leader:
         """Who this is, for the report."""
         return {"token": self.token, "role": "standby" if self._term is None else "leader"}
 
+    def _has_committed(self) -> None:
+        # Loading proves nothing: what makes every commit fail is met only then.
+        self._backoff.reset()
+        self._outage.ends()
+
     def _is_stuck(self) -> str | None:
         return self._term.why_stuck() if self._term is not None else None
 
     async def _serve(self, commits: RedisLink, reads: RedisLink, stop: asyncio.Event) -> None:
         await check_server(commits, self._settings, self._said)
-        store = Store(commits, self._settings, self.token)
+        store = Store(commits, self._settings, self.token, self._has_committed)
         await store.prepare()
         if not await store.acquire():
             self._outage.ends()
@@ -104,8 +111,6 @@ class Leader:
         await term.begin()
         if term.committed < self._committed:
             log.error("state_went_back", batch=term.committed, committed=self._committed, advice=WENT_BACK)
-        self._backoff.reset()
-        self._outage.ends()
         self._term = term
         self._stats.terms += 1
         try:

@@ -2,14 +2,15 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
-from contract.events import Event, parse
+from contract.events import Event
 from contract.frames import SAFE, Place, last_of, stream_id
 from contract.redis_checks import parse_info
+from contract.redis_data import event_in, position_in
 from contract.redis_link import Calls, RedisRefusedError, Reply, Script, wait_for_replicas
 from contract.settings import Settings
 from sequencer.batch import Batch, Stamp
@@ -41,8 +42,11 @@ class State:
 class Store:
     """Commands of one sequencer process, known by `token` in the lease."""
 
-    def __init__(self, calls: Calls, settings: Settings, token: str) -> None:
+    def __init__(
+        self, calls: Calls, settings: Settings, token: str, on_commit: Callable[[], None] = lambda: None
+    ) -> None:
         self._calls = calls
+        self._on_commit = on_commit
         self._settings = settings
         self._token = token
         self._lease_ms = int(settings.lease_s * 1000)
@@ -79,22 +83,22 @@ class Store:
         # A process that is paused here can wake up when another one sequences: what it writes must change nothing
         # then. So the journal is looked at before the state, which is never behind it, and `next` is set once.
         key, journalled = self._keys.state, await self._last_in_journal()
-        names = ("next", "batch", "cursor", "epoch", "skip_to")
-        next_number, batch, cursor, epoch, skip_to = await self._calls.call("HMGET", key, *names)
+        stored = position_in(key, _pairs(await self._calls.call("HGETALL", key)))
+        next_number = stored.next
         if next_number is None:
             next_number = self._settings.first_sequence
             await self._calls.call("HSETNX", key, "next", next_number)
-        self._place = Place(secrets.token_hex(3).encode(), last_of(epoch or b"", int(batch or 0)))
+        self._place = Place(secrets.token_hex(3).encode(), last_of(stored.epoch, stored.batch))
         self._safe = 0
-        if journalled > int(batch or 0):
+        if journalled > stored.batch:
             # It belongs to another past (keys were deleted by hand), and its ids would refuse the batches to come.
             await self._calls.call("DEL", self._keys.deliveries)
         waiting: list[Event] = []
         while lines := await self._calls.call("ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1):
-            waiting += [event for line in lines for event in parse(line)]
+            waiting += [event_in(self._keys.waiting, line) for line in lines]
         nodes = await self._calls.call("HKEYS", self._keys.nodes)
         online = {node: await self._calls.call("SMEMBERS", self._keys.online.encode() + node) for node in nodes}
-        return State(int(next_number), int(batch or 0), cursor or b"0-0", int(skip_to or 0), waiting, online)
+        return State(next_number, stored.batch, stored.cursor, stored.skip_to, waiting, online)
 
     async def _last_in_journal(self) -> int:
         last = await self._calls.call("XREVRANGE", self._keys.deliveries, "+", "-", "COUNT", 1)
@@ -179,6 +183,7 @@ class Store:
         )
         commit = self._calls.call("EVALSHA", COMMIT.sha, len(keys), *keys, *batch.arguments(stamp))
         reports = _pairs(await self._holding(commit))
+        self._on_commit()
         if replicas:
             await wait_for_replicas(self._calls, self._settings)
             self._safe = number

@@ -133,7 +133,7 @@ class Paused:
         return answer
 
 
-@pytest.mark.parametrize("after", ["XREVRANGE", "HMGET"])
+@pytest.mark.parametrize("after", ["XREVRANGE", "HGETALL"])
 async def test_who_is_paused_while_loading_changes_nothing(
     after: str, calls: Calls, settings: Settings, store: Store
 ) -> None:
