@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from contract.stats import Histogram, by_reason, counter, gauge, histogram
+from sequencer.window import JUNK
 
 EVENTS = (1, 10, 100, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 
@@ -43,6 +44,6 @@ class SequencerStats:
     nodes_behind: int = gauge("batches that the slowest node is behind")
     online_users: int = gauge("users that are connected to any node")
     loading_users: int = gauge("online users whom they follow is still being read")
-    expulsions: Counter[str] = by_reason("nodes expelled, by reason", "silent", "held the window")
+    expulsions: Counter[str] = by_reason("nodes expelled, by reason", "silent", "held the window", JUNK)
     redis_memory_bytes: int = gauge("memory that Redis uses")
     redis_memory_limit_bytes: int = gauge("maxmemory of Redis; 0: no limit")

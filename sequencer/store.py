@@ -10,7 +10,7 @@ from pathlib import Path
 from contract.events import Event
 from contract.frames import SAFE, Place, last_of, stream_id
 from contract.redis_checks import parse_info
-from contract.redis_data import event_in, position_in
+from contract.redis_data import event_in, number_in, position_in
 from contract.redis_link import Calls, RedisRefusedError, Reply, Script, wait_for_replicas
 from contract.settings import Settings
 from sequencer.batch import Batch, Stamp
@@ -150,7 +150,8 @@ class Store:
 
     async def backlog(self) -> tuple[int, int, float]:
         """What is not consumed yet: bytes, entries, and the age of the oldest entry in seconds."""
-        held = int(await self._calls.call("HGET", self._keys.state, "backlog") or 0)
+        key = self._keys.state
+        held = number_in(key, "backlog", await self._calls.call("HGET", key, "backlog"), 0)
         entries = await self._calls.call("XLEN", self._keys.events)
         oldest = await self._calls.call("XRANGE", self._keys.events, "-", "+", "COUNT", 1)
         if not oldest:

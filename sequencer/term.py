@@ -13,6 +13,7 @@ import structlog
 
 from contract import tasks
 from contract.errors import RedisUnavailableError
+from contract.redis_data import shown
 from contract.redis_link import RedisLink
 from contract.settings import Settings
 from sequencer.assembly import Assembly
@@ -70,8 +71,9 @@ class Term:
             ending.add_done_callback(lambda _: self._reader.interrupt())
         try:
             while not stop.is_set():
-                if reading.done():
-                    await reading
+                for beside in (reading, watching):
+                    if beside.done():
+                        await beside
                 await self._next_batch()
             await self._settle()
             await self._send(self._empty_batch(), last=True)
@@ -154,7 +156,8 @@ class Term:
     def _empty_batch(self) -> Batch:
         gone = self._window.to_expel()
         for node, (reason, seconds) in gone.items():
-            log.warning("node_expelled", node=node.decode(errors="replace"), reason=f"{reason} for {seconds:.1f} s")
+            facts = {"key": self._settings.keys.nodes, "report": shown(self._window.report_of(node))}
+            log.warning("node_expelled", node=shown(node), reason=f"{reason} for {seconds:.1f} s", **facts)
             self._stats.expulsions[reason] += 1
             self._routing.drop_node(node)
         return Batch(*self._position, gone=tuple(gone), skip_to=self._assembly.ordering.skip_to)

@@ -13,11 +13,17 @@ the nodes reported meanwhile is seen at the next look, before anything is judged
 from collections import deque
 from dataclasses import dataclass
 
+from contract.reports import parse_node_report
+
+JUNK = "junk in its report"
+"""Why a node is expelled whose report somebody else has overwritten; it gets the same answer to its next heartbeat."""
+
 
 @dataclass(slots=True)
 class _Node:
     report: bytes
-    batch: int
+    batch: int | None
+    """The last batch that it has written; None while its report makes no sense, so that it holds nobody up."""
     silent_s: float = 0.0
     """How long its report has been seen not to change."""
     still_s: float = 0.0
@@ -83,24 +89,36 @@ class Window:
 
     def behind(self, batch: int) -> int:
         """How many batches the slowest node is behind this one."""
-        return max((batch - node.batch for node in self._nodes.values()), default=0)
+        return max((batch - written for written in self._written()), default=0)
+
+    def report_of(self, node: bytes) -> bytes:
+        """What a node has reported last."""
+        return self._nodes[node].report
 
     def to_expel(self) -> dict[bytes, tuple[str, float]]:
         """The nodes that are to be expelled, by the last look: the reason, and for how many seconds it holds."""
         verdicts = {}
         written_by_all = self._sizes[0][0] - 1 if self._sizes else 0
         for name, node in self._nodes.items():
-            if node.silent_s > self._silence_s:
+            if node.batch is None:
+                verdicts[name] = (JUNK, node.still_s)
+            elif node.silent_s > self._silence_s:
                 verdicts[name] = ("silent", node.silent_s)
             elif self.full and node.batch <= written_by_all and node.still_s > self._patience_s:
                 verdicts[name] = ("held the window", node.still_s)
         return verdicts
 
     def _settle(self) -> None:
-        written = min((node.batch for node in self._nodes.values()), default=None)
+        written = min(self._written(), default=None)
         while self._sizes and (written is None or self._sizes[0][0] <= written):
             self._unwritten_bytes -= self._sizes.popleft()[1]
 
+    def _written(self) -> list[int]:
+        return [node.batch for node in self._nodes.values() if node.batch is not None]
 
-def _batch(report: bytes) -> int:
-    return int(report.split(b" ", 1)[0])
+
+def _batch(report: bytes) -> int | None:
+    try:
+        return parse_node_report(report).batch
+    except ValueError:
+        return None
