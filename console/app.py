@@ -230,8 +230,7 @@ def reset(
 ) -> None:
     """Delete everything that one deployment keeps in Redis. Refuses while a sequencer runs."""
     settings = deployment(redis_url=redis_url, namespace=namespace)
-    if holder := redis_calls.is_sequencing(settings):
-        raise ParadeError(f"{holder} is sequencing; stop the system first")
+    redis_calls.refuse_while_sequencing(settings)
     if not yes:
         where = place(settings.redis_url)
         question = f"Delete every key that begins with {settings.keys.prefix} on {where}?"

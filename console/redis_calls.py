@@ -1,5 +1,6 @@
 """What the commands ask of Redis, each with a clear error when it does not answer or does not suit."""
 
+import contextlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,22 +12,51 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from contract import redis_url
-from contract.errors import ParadeError, RedisUnavailableError, RedisUnsuitableError
+from contract.errors import ParadeError, RedisDataError, RedisUnavailableError, RedisUnsuitableError
 from contract.keys import Keys
 from contract.redis_checks import findings
+from contract.redis_data import number_in
 from contract.redis_url import RedisUrl, place
+from contract.refusals import data_problem, keys_of, lacks_a_right, missing_right
+from contract.reports import parse_node_report
 from contract.settings import Settings
 
 
 @contextmanager
 def connected(settings: Settings) -> Iterator["redis.Redis"]:
     """A client for a few commands. RedisUnavailableError when the server can't be reached or refuses."""
-    where = place(settings.redis_url)
-    try:
-        with _client(redis_url.parse(settings.redis_url), settings.redis_timeout_s) as client:
+    with _client(redis_url.parse(settings.redis_url), settings.redis_timeout_s) as client:
+        try:
             yield client
-    except redis.RedisError as problem:
-        raise RedisUnavailableError(f"Redis at {where}: {problem}{_hint(settings)}") from None
+        except redis.RedisError as problem:
+            raise _in_words(problem, client, settings) from None
+
+
+def _in_words(problem: redis.RedisError, client: "redis.Redis", settings: Settings) -> RedisUnavailableError:
+    refusal, command = str(problem), getattr(problem, "command", ())
+    if isinstance(problem, redis.exceptions.NoPermissionError) or lacks_a_right(refusal):
+        return missing_right(refusal, command, settings)
+    types: dict[str, str] = {}
+    with contextlib.suppress(redis.RedisError):
+        types = {key: _type(client, key) for key in keys_of(refusal, command, settings.keys)}
+    known = data_problem(refusal, command, settings.keys, types)
+    return known or RedisUnavailableError(f"Redis at {place(settings.redis_url)}: {refusal}{_hint(settings)}")
+
+
+def _type(client: "redis.Redis", key: str) -> str:
+    found: Any = client.type(key)
+    return bytes(found).decode()
+
+
+class NamingClient(redis.Redis):
+    """A client whose errors have the `command` that was refused."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as problem:
+            problem.command = args  # type: ignore[attr-defined]
+            raise
 
 
 def _hint(settings: Settings) -> str:
@@ -51,11 +81,11 @@ def _client(where: RedisUrl, timeout_s: float) -> "redis.Redis":
     if where.sentinels:
         asking = options | {"username": where.sentinel_username, "password": where.sentinel_password}
         sentinel = Sentinel(where.sentinels, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
-        primary: redis.Redis = sentinel.master_for(where.service, **login)  # type: ignore[no-untyped-call]
+        primary: redis.Redis = sentinel.master_for(where.service, NamingClient, **login)  # type: ignore[no-untyped-call]
         return primary
     if where.path is not None:
-        return redis.Redis(unix_socket_path=where.path, **options, **login)
-    return redis.Redis(where.host, where.port, **options, **login)
+        return NamingClient(unix_socket_path=where.path, **options, **login)
+    return NamingClient(where.host, where.port, **options, **login)
 
 
 def check_server(settings: Settings) -> None:
@@ -78,8 +108,12 @@ def is_sequencing(settings: Settings) -> str | None:
 def fresh_nodes(settings: Settings, since_ms: int) -> int:
     """How many nodes have reported since a moment of Redis time."""
     with connected(settings) as client:
-        reports = client.hvals(settings.keys.nodes)
-    return sum(int(report.split()[1]) >= since_ms for report in reports)
+        reports: Any = client.hvals(settings.keys.nodes)
+    fresh = 0
+    for report in reports:
+        with contextlib.suppress(ValueError):  # it is somebody else's; the sequencer says so
+            fresh += parse_node_report(report).time_ms >= since_ms
+    return fresh
 
 
 def now_ms(settings: Settings) -> int:
@@ -93,9 +127,14 @@ def position(settings: Settings) -> dict[str, int]:
     """`next` sequence number, `backlog` bytes that are not consumed yet, events `waiting` for a number."""
     keys = settings.keys
     with connected(settings) as client:
-        number, backlog = client.hmget(keys.state, "next", "backlog")
+        found: Any = client.hmget(keys.state, "next", "backlog")
         waiting = int(client.zcard(keys.waiting))
-    return {"next": int(number or settings.first_sequence), "backlog": int(backlog or 0), "waiting": waiting}
+    number, backlog = found
+    return {
+        "next": number_in(keys.state, "next", number, settings.first_sequence),
+        "backlog": number_in(keys.state, "backlog", backlog, 0),
+        "waiting": waiting,
+    }
 
 
 def nodes_of(client: "redis.Redis", keys: Keys, user: str) -> list[str]:
@@ -105,10 +144,19 @@ def nodes_of(client: "redis.Redis", keys: Keys, user: str) -> list[str]:
     return [node.decode(errors="backslashreplace") for node in sorted(nodes) if client.sismember(online + node, user)]
 
 
+def refuse_while_sequencing(settings: Settings) -> None:
+    """ParadeError while someone sequences."""
+    try:
+        holder = is_sequencing(settings)
+    except RedisDataError:  # a lease that is none is nobody's, and a reason to reset
+        return
+    if holder:
+        raise ParadeError(f"{holder} is sequencing; stop the system first")
+
+
 def reset(settings: Settings) -> int:
     """Delete every key of the deployment; returns how many. ParadeError while someone sequences."""
-    if holder := is_sequencing(settings):
-        raise ParadeError(f"{holder} is sequencing; stop the system first")
+    refuse_while_sequencing(settings)
     deleted = 0
     with connected(settings) as client:
         pattern = literally(settings.keys.prefix) + "*"

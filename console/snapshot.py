@@ -10,9 +10,11 @@ from typing import Any
 
 import redis
 
+from contract.events import MAX_SEQUENCE
 from contract.keys import Keys
-from contract.redis_data import node_report_in
+from contract.redis_data import junk_in_field, no_member, node_report_in, position_in
 from contract.reports import NodeReport
+from contract.stats import SECONDS
 
 REJECTED_SHOWN = 10
 """The newest refused lines that a snapshot has."""
@@ -70,7 +72,7 @@ class Snapshot:
 
 
 def read(client: "redis.Redis", keys: Keys) -> Snapshot:
-    """Look at a deployment. redis.RedisError when the server does not answer or refuses."""
+    """Look at a deployment. redis.RedisError when the server does not answer or refuses, RedisDataError for junk."""
     pipe = client.pipeline(transaction=False)
     pipe.time()
     pipe.hgetall(keys.state)
@@ -84,19 +86,22 @@ def read(client: "redis.Redis", keys: Keys) -> Snapshot:
     pipe.xlen(keys.rejected)
     pipe.xrevrange(keys.rejected, count=REJECTED_SHOWN)
     pipe.info("memory")
+    commands = [args for args, _ in pipe.command_stack]
     *answers, memory = pipe.execute(raise_on_error=False)
-    for answer in answers:
+    for command, answer in zip(commands, answers, strict=False):
         if isinstance(answer, Exception):
+            answer.command = command  # type: ignore[attr-defined]
             raise answer
     (seconds, microseconds), state, nodes, services, lease, waiting, lowest, entries, oldest, refused, newest = answers
+    position_in(keys.state, state)
     return Snapshot(
         time_ms=int(seconds) * 1000 + int(microseconds) // 1000,
         state=_texts(state),
         nodes={name: node_report_in(keys.nodes, name, report) for name, report in _named(nodes)},
-        services={name: _report(text) for name, text in _texts(services).items()},
+        services={name: _report(keys, name, report) for name, report in _named(services)},
         lease=text_of(lease) if lease else None,
         waiting=waiting,
-        lowest_waiting=int(lowest[0][1]) if lowest else None,
+        lowest_waiting=_number_of(keys, *lowest[0]) if lowest else None,
         events_entries=entries,
         oldest_entry_ms=_milliseconds(oldest[0][0]) if oldest else None,
         rejected_entries=refused,
@@ -126,9 +131,32 @@ def _named(pairs: dict[Any, Any]) -> list[tuple[str, bytes]]:
     return [(text_of(name), value) for name, value in pairs.items()]
 
 
-def _report(text: str) -> Report:
-    time_ms, _, facts = text.partition(" ")
-    return Report(int(time_ms), json.loads(facts))
+def _report(keys: Keys, service: str, report: bytes) -> Report:
+    time_ms, _, text = report.partition(b" ")
+    try:
+        facts = json.loads(text)
+        if not time_ms.isdigit() or not _is_sound(facts):
+            raise ValueError
+    except ValueError:
+        raise junk_in_field(keys.services, service, report, "a service's report") from None
+    return Report(int(time_ms), facts)
+
+
+def _is_sound(facts: Any) -> bool:
+    if not isinstance(facts, dict):
+        return False
+    counts, peers = facts.get("latency_seconds", []), facts.get("peers", {})
+    lists = (facts.get("not_ready", []), counts)
+    if not isinstance(peers, dict) or not all(isinstance(each, list) for each in lists):
+        return False
+    numbers = [*counts, *peers.values()]
+    return len(counts) in (0, len(SECONDS) + 1) and all(isinstance(number, int | float) for number in numbers)
+
+
+def _number_of(keys: Keys, member: bytes, score: float) -> int:
+    if not 0 < score <= MAX_SEQUENCE:
+        raise no_member(keys.waiting, member, "an event line")
+    return int(score)
 
 
 def _milliseconds(entry_id: Any) -> int:

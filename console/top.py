@@ -31,7 +31,7 @@ from console import redis_calls
 from console.facts import Overview
 from console.overview import Snapshot, overview, read
 from console.render import header, nodes, size, sparkline, standing, warnings
-from contract.errors import ParadeError
+from contract.errors import ParadeError, RedisUnavailableError
 from contract.settings import Settings
 
 EVERY_S = 0.5
@@ -132,6 +132,8 @@ def _pictures(
         try:
             seen = history.add(read(client, settings.keys))
         except redis.RedisError as error:
+            problem = f"Redis does not answer: {error}"
+        except RedisUnavailableError as error:
             problem = str(error)
         yield picture(seen, history, problem, settings, console)
         if key() in QUIT:
@@ -141,8 +143,8 @@ def _pictures(
 def picture(
     seen: Overview | None, history: History, problem: str, settings: Settings, console: Console
 ) -> RenderableType:
-    """One screen; `problem` says why Redis did not answer this time."""
-    away = [Text(f"Redis does not answer: {problem}", "bold red")] if problem else []
+    """One screen; `problem` says why there is no news this time."""
+    away = [Text(problem, "bold red")] if problem else []
     if seen is None:
         return Group(*away)
     # Where it does not fit, what is wrong comes first and nodes are what is cut off.

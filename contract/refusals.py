@@ -37,7 +37,7 @@ def missing_right(refusal: str, command: Sequence[Word], settings: Settings) -> 
     named = _ours(command, prefix)
     on = f" on {', '.join(named[:KEYS_NAMED])}{', …' if len(named) > KEYS_NAMED else ''}" if named else ""
     return RedisRightsError(
-        f"Redis at {place(settings.redis_url)} does not let its user run {name}{on}: {shown(refusal, 200)}; "
+        f"Redis at {place(settings.redis_url)} does not let its user {f'run {name}' if name else 'do that'}{on}: {shown(refusal, 200)}; "
         f"grant it with: redis-cli ACL SETUSER <user> resetkeys '~{prefix}*' '&{prefix}*' +@all"
     )
 

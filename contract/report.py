@@ -8,11 +8,16 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from contract.errors import RedisUnavailableError
 from contract.keys import Keys
 from contract.readiness import Readiness
-from contract.redis_link import Calls, Script
+from contract.redis_link import Calls, RedisRefusedError, Script
+from contract.refusals import lacks_a_right
 from contract.stats import as_json
+
+log = structlog.get_logger()
 
 REPORT = Script(Path(__file__).with_name("report.lua"))
 REPORT_S = 1.0
@@ -37,6 +42,7 @@ class Reporter:
         self._calls = calls
         self._about = about
         self._withdrawn = False
+        self._has_said = False
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -59,8 +65,18 @@ class Reporter:
         stats = as_json(self._readiness.observe())
         facts = {**self._about(), "not_ready": self._readiness.why_not(), **stats}
         arguments = (self._keys.services, self._name, json.dumps(facts), int(FORGET_S * 1000))
-        with contextlib.suppress(RedisUnavailableError):  # whoever works with the connection says so
+        try:
             await calls.call("EVAL", REPORT.text, 1, *arguments)
+        except RedisRefusedError as refusal:
+            self._say(str(refusal))
+        except RedisUnavailableError:
+            pass  # whoever works with the connection says so
+
+    def _say(self, refusal: str) -> None:
+        # Other refusals meet whoever works with the connection, too.
+        if not self._has_said and (refusal.startswith("WRONGTYPE") or lacks_a_right(refusal)):
+            self._has_said = True
+            log.warning("report_refused", key=self._keys.services, reason=refusal)
 
 
 def service_name(service: str) -> str:

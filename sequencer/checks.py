@@ -79,7 +79,8 @@ async def _check_keys(calls: Calls, settings: Settings) -> None:
     """Whether each key may be touched, and is of the type that Parade gives it. RedisDataError when it is not."""
     keys = settings.keys
     nobodys = (keys.followers + NOBODY, keys.following + NOBODY, keys.online + NOBODY)
-    for key, wanted in (keys.types | dict.fromkeys(nobodys, "set")).items():
+    needed = {key: wanted for key, wanted in keys.types.items() if key != keys.services}  # which are for show
+    for key, wanted in (needed | dict.fromkeys(nobodys, "set")).items():
         found = (await _allowed(calls, settings, ("TYPE", key))).decode()
         if found not in (wanted, "none"):
             raise wrong_type(key, found, wanted)

@@ -33,7 +33,7 @@ def test_what_is_wrong_is_not_cut_off_and_nodes_give_way() -> None:
     lines = drawn(History(), problem="timed out", nodes=nodes)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
-    assert lines[1] == "Redis does not answer: timed out"
+    assert lines[1] == "timed out"
     assert lines[2].startswith("critical: 7 events have been waiting")
     assert lines[-1] == "and 39 more"
 
@@ -46,4 +46,4 @@ def test_old_figures_are_not_called_well() -> None:
 def test_before_redis_has_answered_once() -> None:
     console = Console(file=StringIO(), width=80)
     console.print(picture(None, History(), "gone", load(), console))
-    assert "Redis does not answer: gone" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "gone" in console.file.getvalue()  # type: ignore[attr-defined]
