@@ -102,6 +102,7 @@ def draw(settings: Settings, path: Path, seconds: float) -> None:
     )  # fmt: skip
     last: RenderableType = Text()
     with redis_calls.connected(settings) as client:
+        read(client, settings.keys)
         for last in _pictures(client, settings, canvas, _not_pressed, seconds):  # noqa: B007 (the last one is drawn)
             pass
     canvas.print(last)

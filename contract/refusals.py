@@ -36,8 +36,9 @@ def missing_right(refusal: str, command: Sequence[Word], settings: Settings) -> 
     name = " ".join(map(str, command[: 2 if command[:1] and command[0] in _TWO_WORDS else 1]))
     named = _ours(command, prefix)
     on = f" on {', '.join(named[:KEYS_NAMED])}{', …' if len(named) > KEYS_NAMED else ''}" if named else ""
+    what = f"run {name}" if name else "do that"
     return RedisRightsError(
-        f"Redis at {place(settings.redis_url)} does not let its user {f'run {name}' if name else 'do that'}{on}: {shown(refusal, 200)}; "
+        f"Redis at {place(settings.redis_url)} does not let its user {what}{on}: {shown(refusal, 200)}; "
         f"grant it with: redis-cli ACL SETUSER <user> resetkeys '~{prefix}*' '&{prefix}*' +@all"
     )
 
