@@ -76,17 +76,16 @@ class Deployment:
         if kind is not None:
             print(self.log.read_text()[-5000:])
 
-    def start(
-        self, service: str, open_files: int | None = None, code: str = "", **settings: object
-    ) -> subprocess.Popen[bytes]:
-        """Start one service process, with settings and an open-file limit of its own if need be.
-
-        `code` is a program to run in its place.
-        """
-        own = {environment_name(name): str(value) for name, value in settings.items()}
+    def start(self, service: str, open_files: int | None = None, **settings: object) -> subprocess.Popen[bytes]:
+        """Start one service process, with settings and an open-file limit of its own if need be."""
         limited = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]
+        return self.start_command([*limited, sys.executable, "-m", service], **settings)
+
+    def start_command(self, command: list[str], **settings: object) -> subprocess.Popen[bytes]:
+        """Start any process that belongs to the deployment."""
+        own = {environment_name(name): str(value) for name, value in settings.items()}
         process = subprocess.Popen(
-            [*limited, sys.executable, *(("-c", code) if code else ("-m", service))],
+            command,
             env=os.environ | self._environment | own,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

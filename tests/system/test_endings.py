@@ -69,7 +69,7 @@ def test_clients_are_closed_when_a_node_ends_by_itself(valkey_url: str, namespac
         system.start("sequencer")
         wait_until(system.sequencer, "somebody sequences")
         late = BROKEN_REPORTER.replace("{}[stats.__class__.__name__]", "{}[0] if stats.connections else {}")
-        node = system.start("fanout", code=late % {"service": "fanout"})
+        node = system.start_command([sys.executable, "-c", late % {"service": "fanout"}])
         wait_until(lambda: system.logged("node_entered") == 1, "a node")
         with peers(system.client_port, [1]) as (user,):
             assert user.wait_until_closed() == b""

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from tests.servers import free_port, system_server
-from tests.system.deployment import Deployment, wait_until
+from tests.system.deployment import Deployment, redis_at, wait_until
 from tests.system.peers import peers, source
 from tests.system.test_checks import refused
 from tests.system.up import parade
@@ -21,7 +20,7 @@ class Guarded:
     def __init__(self, port: int, namespace: str) -> None:
         self.url = f"redis://127.0.0.1:{port}/0"
         self.as_user = f"redis://parade:secret@127.0.0.1:{port}/0"
-        self._client: Any = redis.Redis(port=port)
+        self._client: Any = redis_at(self.url)
         self._all = ("resetkeys", "resetchannels", f"~{{{namespace}}}:*", f"&{{{namespace}}}:*", "+@all")
         self._client.execute_command("ACL", "SETUSER", "parade", "on", ">secret", *self._all)
 
