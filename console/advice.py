@@ -68,7 +68,7 @@ def _node(node: Node) -> Iterator[Concern]:
         yield Concern(WARNING, "slow_clients", text, "see `slow_client_closed` in its log for who they were")
     elif node.is_waiting:
         text = f"node {node.id} waits for {node.slow_clients:,} slow clients ({node.unsent_bytes:,} bytes unsent)"
-        yield Concern(NOTICE, "slow_clients", text, "those that accept nothing are closed after client_stall_s")
+        yield Concern(NOTICE, "slow_clients", text, "those that accept nothing are set aside, then closed")
 
 
 def _services(seen: Overview) -> Iterator[Concern]:

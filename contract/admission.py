@@ -52,6 +52,10 @@ class ConnectionLimits:
             raise RefusedError("too many connections from one address")
         self._of_address[address] += 1
 
+    def connections_from(self, address: str) -> int:
+        """How many connections an address has."""
+        return self._of_address.get(address, 0)
+
     def leave_from(self, address: str) -> None:
         """Give the slot back; an address without connections is forgotten."""
         self._of_address[address] -= 1

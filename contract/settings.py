@@ -131,7 +131,9 @@ class Settings(BaseSettings):
     client_connections_per_address: int = Field(
         0, ge=0, description="clients that one fanout node serves from one address; 0: no limit"
     )
-    client_buffer_bytes: int = Field(64 * MIB, ge=4 * KIB, description="unsent bytes at which a client is closed")
+    client_buffer_bytes: int = Field(
+        64 * MIB, ge=4 * KIB, description="unsent bytes at which a client is closed; also of slow ones together"
+    )
     node_buffer_bytes: int = Field(
         24 * MIB, ge=4 * KIB, description="unsent bytes of a node's clients together at which it waits"
     )
@@ -139,7 +141,9 @@ class Settings(BaseSettings):
     rebalance: bool = Field(
         False, description="close a few connections at a time while a node has clearly more than the average"
     )
-    client_stall_s: float = Field(10.0, gt=0, description="how long a client may accept nothing while its node waits")
+    client_stall_s: float = Field(
+        10.0, gt=0, description="how long a client may accept nothing while its node would wait for it"
+    )
 
     @field_validator("namespace")
     @classmethod

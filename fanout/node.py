@@ -97,6 +97,8 @@ class Node:
         stats.connections, stats.lingering_users = members.connections, members.lingering
         stats.users = len(members.users) - members.lingering
         stats.unsent_bytes, stats.slow_clients = server.unsent_bytes(), len(server.behind)
+        stats.clients_set_aside = server.aside.total()
+        stats.slow_offenders = server.offenders.count(asyncio.get_running_loop().time())
         if self._life is not None:
             self._life.observe(stats)
         return stats

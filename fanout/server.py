@@ -11,6 +11,7 @@ Rules kept here:
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
@@ -20,11 +21,15 @@ from contract.rates import RateLimit
 from contract.serving import limits_of, peer_log
 from contract.settings import Settings
 from fanout.members import Members
-from fanout.stats import FanoutStats
+from fanout.offenders import Offenders
+from fanout.pressure import Standing
+from fanout.stats import HALF_CLOSED, FanoutStats
 
 REGISTRATION_BYTES = 64
 HIGH_WATER_BYTES = 8 * 1024
 """Unsent bytes from which a client counts as behind; below, 10,000 clients hold 80 MiB at most."""
+HANDED_BYTES = 256 * 1024
+"""How much of what waits for a client that is behind is handed to its transport at once."""
 IGNORED_PAUSE_S = 0.02
 """How long a client that sends more than its registration is not read: one that floods takes no time from others."""
 
@@ -40,6 +45,9 @@ class ClientServer:
         self.on_news: Callable[[], None] = lambda: None
         self.clients: set[Client] = set()
         self.behind: set[Client] = set()
+        self.aside: Counter[str] = Counter()
+        """How many clients of each address are set aside."""
+        self.offenders = Offenders()
         self.limits = limits_of(settings.client_connections, settings.client_connections_per_address)
         self.log = peer_log()
         self.stats = FanoutStats()
@@ -47,11 +55,30 @@ class ClientServer:
 
     def close_slow(self, client: "Client", reason: str) -> None:
         """Close a client that does not keep up."""
-        unsent = client.unsent_bytes()
-        self.log.warning("slow_client_closed", peer=client.peer, reason=reason, unsent_bytes=unsent)
-        self.stats.slow_clients_closed += 1
-        self.behind.discard(client)  # judged once, however long its transport takes to end
+        unsent, again = client.unsent_bytes(), client.standing.offender
+        self.log.warning("slow_client_closed", peer=client.peer, reason=reason, unsent_bytes=unsent, again=again)
+        self.stats.slow_clients_closed[reason] += 1
+        self._remember(client)
+        client.caught_up()  # judged once, however long its transport takes to end
         client.abort()
+
+    def slow_client_left(self, client: "Client") -> None:
+        """A client that was set aside has ended its connection itself."""
+        unsent, again = client.unsent_bytes(), client.standing.offender
+        self.log.info("slow_client_left", peer=client.peer, unsent_bytes=unsent, again=again)
+        self.stats.slow_clients_left += 1
+        self._remember(client)
+
+    def counts_again(self, address: str) -> None:
+        """One client of the address is not set aside any more."""
+        self.aside[address] -= 1
+        if not self.aside[address]:
+            del self.aside[address]
+
+    def _remember(self, client: "Client") -> None:
+        address = client.address
+        counts = (self.aside[address], self.limits.connections_from(address))
+        self.offenders.add(client.user_id, address, *counts, asyncio.get_running_loop().time())
 
     def unsent_bytes(self) -> int:
         """What the kernel has not taken yet, of all clients."""
@@ -102,13 +129,15 @@ class Client(asyncio.Protocol):
 
     def __init__(self, server: ClientServer) -> None:
         self.user_id = b""
-        self.unsent_seen = 0
-        self.moved_s = 0.0
+        self.standing = Standing()
         self.write: Callable[[bytes], None]
         self._server = server
         self._admission = Admission(server.limits, server.settings.proxy_protocol)
         self._members: Members | None = None
         self._line = b""
+        self._held = bytearray()
+        self._handed_bytes = 0
+        self._paused = False
         self._transport: asyncio.Transport
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -116,6 +145,11 @@ class Client(asyncio.Protocol):
     def peer(self) -> str:
         """Its address, for the log."""
         return self._admission.peer
+
+    @property
+    def address(self) -> str:
+        """The address that counts against limits; empty when it is not known."""
+        return self._admission.address
 
     # asyncio.Protocol
 
@@ -155,23 +189,28 @@ class Client(asyncio.Protocol):
         self.close()
         # What is still unsent may never be taken.
         stall_s = self._server.settings.client_stall_s
-        self._end_after(stall_s, lambda: self._server.close_slow(self, "accepts nothing after its own end"))
+        self._end_after(stall_s, lambda: self._server.close_slow(self, HALF_CLOSED))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
         self._server.clients.discard(self)
-        self._server.behind.discard(self)
         if not self._server.clients:
             self._server.empty.set()
         self._leave(str(exc or "closed by the client"))
+        self.caught_up()
         self._admission.end()
 
     def pause_writing(self) -> None:
-        self._server.behind.add(self)
+        self._paused = True
+        if self not in self._server.behind:
+            self._fall_behind()
 
     def resume_writing(self) -> None:
-        self._server.behind.discard(self)
-        self.unsent_seen = 0
+        self._paused = False
+        while self._held and not self._paused:
+            self._hand_on(HANDED_BYTES)
+        if not self._paused:
+            self.caught_up()
 
     # Registration
 
@@ -222,11 +261,45 @@ class Client(asyncio.Protocol):
             self._deadline.cancel()
             self._deadline = None
 
-    # Closing
+    # Being behind
+
+    def lag(self) -> tuple[int, int]:
+        """(bytes that the kernel has not taken yet, bytes that it has taken since the client is behind)."""
+        queued = self._transport.get_write_buffer_size()
+        return queued + len(self._held), self._handed_bytes - queued
 
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        return self._transport.get_write_buffer_size()
+        return self.lag()[0]
+
+    def set_aside(self) -> None:
+        """The node does not wait for it any more."""
+        self.standing.aside = True
+        self._server.aside[self.address] += 1
+
+    def caught_up(self) -> None:
+        """It is not behind any more, or it is over with it."""
+        self._server.behind.discard(self)
+        if self.standing.aside:
+            self._server.counts_again(self.address)
+        self.standing = Standing()
+        self.write = self._transport.write
+
+    def _fall_behind(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self.standing = Standing(self._server.offenders.has(self.user_id, self.address, now_s))
+        self._handed_bytes = self._transport.get_write_buffer_size()
+        self._server.behind.add(self)
+        # A transport's own queue takes several times the memory of small writes.
+        self.write = self._held.extend
+
+    def _hand_on(self, most: int) -> None:
+        data = bytes(self._held[:most])
+        del self._held[:most]
+        self._handed_bytes += len(data)
+        self._transport.write(data)
+
+    # Closing
 
     def abort(self) -> None:
         """Close without sending the rest."""
@@ -236,10 +309,14 @@ class Client(asyncio.Protocol):
     def close(self) -> None:
         """Close after the rest is sent; nothing more is written, so the last line is whole."""
         self._resign()
+        if self._held:
+            self._hand_on(len(self._held))
         self._transport.close()
 
     def _leave(self, reason: str) -> None:
         if self._members is not None:
+            if self.standing.aside:
+                self._server.slow_client_left(self)
             self._server.log.debug("client_left", peer=self.peer, reason=reason, user=self.user_id.decode())
             self._resign()
 

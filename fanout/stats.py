@@ -4,9 +4,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 from contract.stats import Histogram, by_reason, counter, gauge, histogram
+from fanout.pressure import REASONS
 
 EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA = ENDS = ("expelled", "journal too short", "older data in Redis")
 """Why a node can't keep its promise to the connections that it has."""
+
+HALF_CLOSED = "accepts nothing after its own end"
+"""Why a client is closed that ended its sending side and does not take the rest."""
 
 
 @dataclass
@@ -23,7 +27,12 @@ class FanoutStats:
     )
     unsent_bytes: int = gauge("bytes written to connections that the kernel has not taken yet")
     slow_clients: int = gauge("connections that have unsent bytes")
-    slow_clients_closed: int = counter("connections closed because they did not keep up")
+    clients_set_aside: int = gauge("connections that the node does not wait for, since they accept next to nothing")
+    slow_clients_closed: Counter[str] = by_reason(
+        "connections closed because they did not keep up, by reason", *REASONS, HALF_CLOSED
+    )
+    slow_clients_left: int = counter("connections that their clients ended while they were set aside")
+    slow_offenders: int = gauge("users and addresses that were slow within the last minutes and are judged sooner")
     waiting: int = gauge("1 while the node holds batches back for slow clients")
     batches_behind: int = gauge("batches committed and not written out here")
     journal_batches: int = counter("batches read again in the journal")

@@ -21,6 +21,11 @@ def with_a_small_window(system: Deployment, user: int) -> Peer:
     return peer
 
 
+def has_heard_of(peer: Peer, line: bytes) -> bool:
+    """Whether the peer has received the line."""
+    return line in peer.received
+
+
 def was_refused(connection: socket.socket) -> bool:
     """Whether an answer is there, which must be that there are too many."""
     try:
@@ -82,6 +87,28 @@ def test_a_client_that_reads_a_byte_a_second(valkey_url: str, namespace: str, tm
         halt.set()
         reading.join(PATIENCE_S)
         slow.close()
+
+
+def test_many_that_never_read_and_come_back(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    """Nobody waits for them: the others are served at once, the first time as well, while none of them leaves."""
+    limits = {"node_buffer_bytes": MIB, "client_buffer_bytes": 2 * MIB, "client_stall_s": 10 * PATIENCE_S}
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, **limits) as system, Honest(system) as honest:
+        with Audience() as audience:
+            for user in range(1, 9):
+                audience.add(Peer(system.client_port, user))
+            for closed in (6, 12):
+                slow = [with_a_small_window(system, user) for user in range(11, 17)]
+                wait_until(lambda: len(system.online()) == 15, "all online")
+                while system.occurred("slow_client_closed") < closed:
+                    source(system.event_port, honest.reserve(20_000))
+                    honest.is_served()
+                for peer in slow:
+                    peer.close()
+            last = honest.reserve()
+            source(system.event_port, last)
+            for other in audience.all:
+                wait_until(partial(has_heard_of, other, last), "everybody else has heard it")
+        assert '"again": true' in system.log.read_text(), "the second time they were known"
 
 
 def test_a_client_that_floods(valkey_url: str, namespace: str, tmp_path: Path) -> None:

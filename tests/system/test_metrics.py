@@ -156,7 +156,9 @@ def after_it_is_closed(scraped: Scraped) -> None:
     }, "sequencer")  # fmt: skip
     scraped.wait_for("fanout", {
         "connections": 2, "users": 2, "joins_total": 2, "unsent_bytes": 0, "slow_clients": 0,
-        "slow_clients_closed_total": 0, "waiting": 0, "journal_batches_total": 0, "frames_missed_total": 0,
+        "clients_set_aside": 0, "slow_clients_left_total": 0, "slow_offenders": 0,
+        "slow_clients_closed_total{reason=no room for its unsent bytes}": 0, "waiting": 0,
+        "journal_batches_total": 0, "frames_missed_total": 0,
         "notifications_total": sum(lines.count(b"\n") for lines in heard), "sent_bytes_total": len(b"".join(heard)),
         "connections_lost_total{reason=expelled}": 0, "peers_total{reason=client_registered}": 2,
     })  # fmt: skip
