@@ -9,8 +9,7 @@ Rules kept here:
 - A client that then accepts next to nothing is *set aside* until it has caught up: what it leaves no longer
   counts, so that those who keep up go on. When nobody keeps up, waiting harms nobody, and the node waits.
 - Unsent bytes that don't count (of those set aside, and above the fourfold share) have a limit together. Over
-  it, those are closed that have accepted nothing for longest; the node waits until one may be. The more are
-  slow for each that keeps up, the longer that takes: when all pause for a second, none is lost.
+  it, those are closed that have accepted nothing for longest; the node waits until one may be.
 - A client that accepts nothing at all for the stall time meanwhile is closed.
 - Whoever did it before is set aside at once, and closed first and soon.
 """
@@ -22,8 +21,8 @@ from typing import Generic, Protocol, TypeVar
 ASIDE_S = 0.25
 """How long a client may accept next to nothing before nobody waits for it: an honest one seldom pauses so long."""
 PATIENCE_S = 0.5
-"""How long at least a client may accept next to nothing when there is no room; twice as long when as many are
-slow as keep up, and so on: a pause is no offence."""
+"""How long a client may accept next to nothing when there is no room: a pause is no offence. Twice as long when
+as many are slow as keep up: then it may be the network, and waiting harms fewer."""
 OFFENDER_STALL_S = 1.0
 """The stall time of those who did it before."""
 NEXT_TO_NOTHING_BYTES = 16 * 1024
@@ -148,7 +147,7 @@ class Pressure:
             tally.holders.append((client, uncounted))
 
     def _make_room(self, tally: Tally[Client], keeping_up: int, now_s: float) -> list[tuple[Client, str]]:
-        patience_s = min(self._stall_s, PATIENCE_S * max(1.0, 2 * tally.stalled / keeping_up))
+        patience_s = PATIENCE_S * (1 + (tally.stalled >= keeping_up))
         closed: list[tuple[Client, str]] = []
         for client, uncounted in sorted(tally.holders, key=_worst_first):
             if tally.uncounted <= self._uncounted_limit_bytes:
