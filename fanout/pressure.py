@@ -14,7 +14,7 @@ Rules kept here:
 - Whoever did it before is set aside at once, and closed first and soon.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -67,8 +67,11 @@ class Lagging(Protocol):
 
     standing: Standing
 
-    def lag(self) -> tuple[int, int]:
-        """(bytes unsent, bytes that the kernel has accepted since the client is behind)."""
+    def unsent_bytes(self) -> int:
+        """Bytes that the kernel has not accepted yet."""
+
+    def accepted_bytes(self) -> int:
+        """Bytes that it has accepted since the client is behind."""
 
     def set_aside(self) -> None:
         """Mark it in its standing; called once."""
@@ -98,17 +101,22 @@ class Pressure:
         self._node_limit_bytes = node_limit_bytes
         # A lone client can have all of it, and many slow ones as much as makes a node wait.
         self._uncounted_limit_bytes = max(client_limit_bytes, node_limit_bytes)
+        # Of clients that are behind for a moment, as in any fast stream, nothing more is asked.
+        self._harmless_bytes = min(client_limit_bytes, node_limit_bytes) // 8
         self._stall_s = stall_s
         self._pressed_since_s: float | None = None
         self.waiting_since_s: float | None = None
 
-    def judge(self, behind: Iterable[Client], clients: int, now_s: float) -> list[tuple[Client, str]]:
+    def judge(self, behind: Collection[Client], clients: int, now_s: float) -> list[tuple[Client, str]]:
         """The clients to close, with the reason; `waiting_since_s` says whether the node must wait."""
+        if sum([client.unsent_bytes() for client in behind]) < self._harmless_bytes:
+            self._pressed_since_s = self.waiting_since_s = None
+            return []
         tally: Tally[Client] = Tally(4 * self._node_limit_bytes / max(4, clients))
         to_close: list[tuple[Client, str]] = []
         for client in behind:
-            unsent, accepted = client.lag()
-            client.standing.look(unsent, accepted, now_s)
+            unsent = client.unsent_bytes()
+            client.standing.look(unsent, client.accepted_bytes(), now_s)
             reason = self._reason_to_close(client.standing, unsent, now_s)
             if reason:
                 to_close.append((client, reason))

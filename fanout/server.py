@@ -263,14 +263,13 @@ class Client(asyncio.Protocol):
 
     # Being behind
 
-    def lag(self) -> tuple[int, int]:
-        """(bytes that the kernel has not taken yet, bytes that it has taken since the client is behind)."""
-        queued = self._transport.get_write_buffer_size()
-        return queued + len(self._held), self._handed_bytes - queued
+    def accepted_bytes(self) -> int:
+        """Bytes that the kernel has taken since the client is behind."""
+        return self._handed_bytes - self._transport.get_write_buffer_size()
 
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
-        return self.lag()[0]
+        return self._transport.get_write_buffer_size() + len(self._held)
 
     def set_aside(self) -> None:
         """The node does not wait for it any more."""
@@ -294,8 +293,12 @@ class Client(asyncio.Protocol):
         self.write = self._held.extend
 
     def _hand_on(self, most: int) -> None:
-        data = bytes(self._held[:most])
-        del self._held[:most]
+        if len(self._held) <= most:  # as a rule, and nothing is copied
+            data, self._held = self._held, bytearray()
+            self.write = self._held.extend
+        else:
+            data = self._held[:most]
+            del self._held[:most]
         self._handed_bytes += len(data)
         self._transport.write(data)
 

@@ -30,8 +30,11 @@ class Client:
     accepted: int = 0
     standing: Standing = field(default_factory=Standing)
 
-    def lag(self) -> tuple[int, int]:
-        return self.unsent, self.accepted
+    def unsent_bytes(self) -> int:
+        return self.unsent
+
+    def accepted_bytes(self) -> int:
+        return self.accepted
 
     def set_aside(self) -> None:
         assert not self.standing.aside
@@ -109,6 +112,17 @@ def test_nobody_is_set_aside_while_there_is_room() -> None:
     for second in range(100):
         assert subject.judge(clients, 100, second) == []
     assert not any(aside(clients))
+
+
+def test_while_little_is_unsent_nothing_is_noted() -> None:
+    """An eighth of the node's limit: what any fast stream leaves for a moment costs one look."""
+    subject, client = pressure(), Client(49)
+    subject.judge([client], 2, 0)
+    assert client.standing.behind_since_s is None
+    client.unsent = 50
+    subject.judge([client], 2, 1)
+    assert client.standing.behind_since_s == 1
+    assert (subject.judge([], 2, 2), subject.waiting_since_s) == ([], None)
 
 
 def test_a_stall_before_the_pressure_counts_for_setting_aside_and_not_for_closing() -> None:
