@@ -71,7 +71,10 @@ class Lagging(Protocol):
         """Bytes that the kernel has not accepted yet."""
 
     def accepted_bytes(self) -> int:
-        """Bytes that it has accepted since the client is behind."""
+        """Bytes that it has accepted since `hold`."""
+
+    def hold(self) -> None:
+        """It is judged from now on, until it has caught up and has another standing."""
 
     def set_aside(self) -> None:
         """Mark it in its standing; called once."""
@@ -116,6 +119,8 @@ class Pressure:
         to_close: list[tuple[Client, str]] = []
         for client in behind:
             unsent = client.unsent_bytes()
+            if client.standing.behind_since_s is None:
+                client.hold()
             client.standing.look(unsent, client.accepted_bytes(), now_s)
             reason = self._reason_to_close(client.standing, unsent, now_s)
             if reason:

@@ -202,8 +202,7 @@ class Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._paused = True
-        if self not in self._server.behind:
-            self._fall_behind()
+        self._server.behind.add(self)
 
     def resume_writing(self) -> None:
         self._paused = False
@@ -264,12 +263,19 @@ class Client(asyncio.Protocol):
     # Being behind
 
     def accepted_bytes(self) -> int:
-        """Bytes that the kernel has taken since the client is behind."""
+        """Bytes that the kernel has taken since it is judged."""
         return self._handed_bytes - self._transport.get_write_buffer_size()
 
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return self._transport.get_write_buffer_size() + len(self._held)
+
+    def hold(self) -> None:
+        """It is judged from now on; what is written is kept here, since a transport takes more memory for it."""
+        now_s = asyncio.get_running_loop().time()
+        self.standing = Standing(self._server.offenders.has(self.user_id, self.address, now_s))
+        self._handed_bytes = self._transport.get_write_buffer_size()
+        self.write = self._held.extend
 
     def set_aside(self) -> None:
         """The node does not wait for it any more."""
@@ -283,14 +289,6 @@ class Client(asyncio.Protocol):
             self._server.counts_again(self.address)
         self.standing = Standing()
         self.write = self._transport.write
-
-    def _fall_behind(self) -> None:
-        now_s = asyncio.get_running_loop().time()
-        self.standing = Standing(self._server.offenders.has(self.user_id, self.address, now_s))
-        self._handed_bytes = self._transport.get_write_buffer_size()
-        self._server.behind.add(self)
-        # A transport's own queue takes several times the memory of small writes.
-        self.write = self._held.extend
 
     def _hand_on(self, most: int) -> None:
         if len(self._held) <= most:  # as a rule, and nothing is copied

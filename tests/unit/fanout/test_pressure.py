@@ -36,6 +36,9 @@ class Client:
     def accepted_bytes(self) -> int:
         return self.accepted
 
+    def hold(self) -> None:
+        assert self.standing.behind_since_s is None
+
     def set_aside(self) -> None:
         assert not self.standing.aside
         self.standing.aside = True

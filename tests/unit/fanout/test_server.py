@@ -75,6 +75,7 @@ async def read(peer: socket.socket, size: int) -> bytes:
 
 async def falls_behind(clients: ClientServer, client: Client) -> None:
     client.write(FIRST)
+    client.hold()
     for line in LINES:
         client.write(line)
     assert clients.behind == {client}
