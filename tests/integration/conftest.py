@@ -1,8 +1,8 @@
-"""The same tests on fakeredis and on real servers: `calls` runs commands on each in turn."""
+"""The same tests on fakeredis and on each real server: `calls` runs commands on each in turn."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import fakeredis
@@ -11,6 +11,7 @@ import redis
 
 from contract.redis_link import RedisLink, RedisRefusedError, Reply, connect
 from contract.settings import Settings, load
+from tests.programs import SERVERS, Program
 from tests.simulation.redis_double import Redis, RefusedError
 
 
@@ -57,15 +58,15 @@ class DoubleCalls:
 Calls = RedisLink | FakeCalls | DoubleCalls
 
 
-@pytest.fixture(params=["fakeredis", "double", "valkey", "redis"])
-async def calls(request: pytest.FixtureRequest) -> AsyncIterator[Calls]:
+@pytest.fixture(params=["fakeredis", "double", *SERVERS], ids=str)
+async def calls(request: pytest.FixtureRequest, shared_server: Callable[[Program], str]) -> AsyncIterator[Calls]:
     if request.param == "fakeredis":
         yield FakeCalls()
         return
     if request.param == "double":
         yield DoubleCalls()
         return
-    link = await connect(request.getfixturevalue(f"{request.param}_url"), 5.0, "test")
+    link = await connect(shared_server(request.param), 5.0, "test")
     yield link
     link.close()
     await link.closed

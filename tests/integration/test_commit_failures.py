@@ -18,7 +18,8 @@ from sequencer.batch import Batch
 from sequencer.store import Store
 from tests.integration.conftest import Calls
 from tests.integration.test_commit import everything, full_batch
-from tests.servers import free_port, system_server
+from tests.programs import Program
+from tests.servers import free_port, server_of
 
 
 async def a_store(calls: Calls, settings: Settings) -> Store:
@@ -78,11 +79,10 @@ async def test_a_journal_that_is_ahead(calls: Calls, settings: Settings) -> None
 
 
 @pytest.fixture
-def own_server(redis_url: str, tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
-    assert redis_url  # redis-server is there
+def own_server(program: Program, tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     port, folder = free_port(), tmp_path / "redis"
     folder.mkdir()
-    with system_server(port, "--dir", str(folder)) as process:
+    with server_of(program, port, "--dir", str(folder)) as process:
         yield f"redis://127.0.0.1:{port}/0", process
 
 

@@ -4,6 +4,8 @@ A fixed stream goes through the sequencer's parts and its commits to a real serv
 counted. Who finds a cheaper way records the new figures here.
 """
 
+from pathlib import Path
+
 from contract.events import parse
 from contract.redis_link import RedisLink, connect
 from contract.settings import KIB, Settings, load
@@ -12,7 +14,8 @@ from sequencer.ordering import Ordering
 from sequencer.routing import Routing
 from sequencer.store import Store
 from simulator.workload import Workload, blocks
-from tests.servers import embedded_server
+from tests.programs import Program
+from tests.servers import free_port, server_of
 
 EVENTS = 100_000
 USERS = [b"%d" % user for user in range(1, 101)]
@@ -66,9 +69,10 @@ async def sequence(link: RedisLink, settings: Settings) -> None:
     assert ordering.next == EVENTS + 1
 
 
-async def test_an_event_costs_no_more_than_recorded(namespace: str) -> None:
-    with embedded_server() as url:  # of its own, since everything that a server does is counted
-        link = await connect(url, 5.0, "test-costs")
+async def test_an_event_costs_no_more_than_recorded(program: Program, namespace: str, tmp_path: Path) -> None:
+    port = free_port()
+    with server_of(program, port, "--dir", str(tmp_path)):  # of its own, since everything that a server does is counted
+        link = await connect(f"redis://127.0.0.1:{port}/0", 5.0, "test-costs")
         before = await counted(link)
         await sequence(link, load(namespace=namespace))
         after = await counted(link)

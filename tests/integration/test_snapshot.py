@@ -43,12 +43,12 @@ def test_everything_that_is_there(server_url: str, namespace: str) -> None:
     assert seen.rejected[0] == Rejection("12-0", 12, "not an event", "\\xff?12")
 
 
-def test_a_user_who_may_not_ask_about_memory_sees_the_rest(redis_url: str, namespace: str) -> None:
+def test_a_user_who_may_not_ask_about_memory_sees_the_rest(server_url: str, namespace: str) -> None:
     keys = Keys(namespace)
-    with redis.Redis.from_url(redis_url) as client:
+    with redis.Redis.from_url(server_url) as client:
         client.set(keys.lease, "a-1-f")
         client.execute_command("ACL", "SETUSER", namespace, "on", "nopass", "~*", "+@all", "-info")
-        with redis.Redis.from_url(redis_url.replace("://", f"://{namespace}:any@")) as restricted:
+        with redis.Redis.from_url(server_url.replace("://", f"://{namespace}:any@")) as restricted:
             seen = read(restricted, keys)
         client.execute_command("ACL", "DELUSER", namespace)
         client.delete(keys.lease)

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import redis
 
-from tests.servers import free_port, sentinel_server, system_server
+from tests.programs import Program
+from tests.servers import free_port, sentinel_server, server_of
 from tests.system.deployment import wait_until
 
 SERVICE = "parade-main"
@@ -47,21 +48,21 @@ class Replicated:
 
 
 @contextmanager
-def replicated(folder: Path, replicas: int) -> Iterator[Replicated]:
+def replicated(program: Program, folder: Path, replicas: int) -> Iterator[Replicated]:
     """Replication is up and every Sentinel knows of it; all are gone when the context ends."""
     ports, servers = [free_port() for _ in range(1 + replicas)], []
     with ExitStack() as stack:
         for port in ports:
             (folder / str(port)).mkdir()
             options = ("--dir", str(folder / str(port)), "--requirepass", PASSWORD, "--masterauth", PASSWORD)
-            servers.append(stack.enter_context(system_server(port, *options)))
+            servers.append(stack.enter_context(server_of(program, port, *options)))
         clients = [stack.enter_context(redis.Redis(port=port, password=PASSWORD)) for port in ports]
         for client in clients[1:]:
             client.replicaof("127.0.0.1", str(ports[0]))
         wait_until(lambda: all(_is_in_sync(each) for each in clients[1:]), "replication is up", 60)
         sentinel_ports = [free_port() for _ in range(3)]
         for port in sentinel_ports:
-            stack.enter_context(sentinel_server(port, folder, SERVICE, ports[0], PASSWORD))
+            stack.enter_context(sentinel_server(program, port, folder, SERVICE, ports[0], PASSWORD))
         sentinels = [stack.enter_context(redis.Redis(port=port)) for port in sentinel_ports]
         wait_until(lambda: all(_knows_all(each, replicas) for each in sentinels), "the Sentinels know everyone", 60)
         yield Replicated(servers, clients, sentinel_ports)

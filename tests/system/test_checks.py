@@ -6,7 +6,8 @@ from pathlib import Path
 
 import redis
 
-from tests.servers import free_port, system_server
+from tests.programs import Program
+from tests.servers import free_port, server_of
 from tests.system.deployment import ROOT, Deployment, wait_until
 
 
@@ -19,11 +20,10 @@ def refused(url: str, namespace: str) -> str:
     return done.stderr
 
 
-def test_a_redis_that_deletes_keys_is_refused(redis_url: str, namespace: str, tmp_path: Path) -> None:
-    assert redis_url  # redis-server is there
+def test_a_redis_that_deletes_keys_is_refused(program: Program, namespace: str, tmp_path: Path) -> None:
     port = free_port()
     options = ("--dir", str(tmp_path), "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")
-    with system_server(port, *options), redis.Redis(port=port) as server:
+    with server_of(program, port, *options), redis.Redis(port=port) as server:
         said = refused(f"redis://127.0.0.1:{port}/0", namespace)
         assert "maxmemory-policy allkeys-lru" in said
         command = said.rpartition("redis-cli ")[2].split()
@@ -34,11 +34,10 @@ def test_a_redis_that_deletes_keys_is_refused(redis_url: str, namespace: str, tm
             system.stop_all()
 
 
-def test_a_redis_user_with_too_few_rights_is_refused(redis_url: str, namespace: str, tmp_path: Path) -> None:
+def test_a_redis_user_with_too_few_rights_is_refused(program: Program, namespace: str, tmp_path: Path) -> None:
     """A script that may not publish would fail after its writes, so that is tried before the first batch."""
-    assert redis_url  # redis-server is there
     port = free_port()
-    with system_server(port, "--dir", str(tmp_path)), redis.Redis(port=port) as server:
+    with server_of(program, port, "--dir", str(tmp_path)), redis.Redis(port=port) as server:
         rules = ["resetchannels", "~*", "+@all"]
         server.acl_setuser("parade", enabled=True, passwords=["+secret"], reset=True, keys=["*"], commands=["+@all"])
         server.execute_command("ACL", "SETUSER", "parade", *rules)
@@ -55,9 +54,9 @@ def test_a_redis_user_with_too_few_rights_is_refused(redis_url: str, namespace: 
 
 
 def test_what_can_do_harm_is_said_with_the_command_that_mends_it(
-    redis_url: str, namespace: str, tmp_path: Path
+    server_url: str, namespace: str, tmp_path: Path
 ) -> None:
-    with Deployment(redis_url, namespace, tmp_path / "log") as system:
+    with Deployment(server_url, namespace, tmp_path / "log") as system:
         system.start("sequencer")
         wait_until(system.sequencer, "it sequences all the same")
         assert "CONFIG SET appendonly yes" in system.log.read_text()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from simulator.workload import Workload
+from tests.programs import SYSTEM, Program
 from tests.system.deployment import PATIENCE_S, running, wait_until
 from tests.system.peers import edges, expect_everything, generated, peers, slowly, source
 from tests.system.sentinel import replicated
@@ -14,12 +15,11 @@ USERS = range(1, 21)
 
 
 def test_with_replicas_waited_for_a_fail_over_loses_and_repeats_nothing(
-    redis_url: str, namespace: str, tmp_path: Path
+    program: Program, namespace: str, tmp_path: Path
 ) -> None:
-    assert redis_url  # redis-server is there
     oracle, arrival = generated(Workload(60_000, 40, 5), USERS)
     with (
-        replicated(tmp_path, replicas=2) as service,
+        replicated(program, tmp_path, replicas=2) as service,
         running(service.url, namespace, tmp_path / "log", wait_replicas=1, redis_timeout_s=2) as system,
         peers(system.client_port, USERS) as clients,
     ):
@@ -42,7 +42,7 @@ def test_an_older_copy_of_the_data_ends_the_connections(
     """A node notices it when Redis has fewer batches than it has written, and as well when it has more by then."""
     assert redis_url  # redis-server is there
     with (
-        replicated(tmp_path, replicas=1) as service,
+        replicated(SYSTEM, tmp_path, replicas=1) as service,
         running(service.url, namespace, tmp_path / "log", fanouts=1, redis_timeout_s=2, node_silence_s=60) as system,
     ):
         (node,) = system.of("fanout")

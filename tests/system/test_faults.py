@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from simulator.workload import Workload
-from tests.servers import free_port, system_server
+from tests.programs import Program
+from tests.servers import free_port, server_of
 from tests.system.chaos.proxy import Late, Proxy, Swallow
 from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
 from tests.system.peers import edges, expect_everything, generated, peers, slowly, source
@@ -260,13 +261,12 @@ def test_everything_is_stopped_in_the_middle_and_goes_on(valkey_url: str, namesp
         assert [user.received for user in users] == [b"4|B\n", b"3|S|3\n4|B\n"]
 
 
-def test_redis_is_killed_and_comes_back(redis_url: str, namespace: str, tmp_path: Path) -> None:
+def test_redis_is_killed_and_comes_back(program: Program, namespace: str, tmp_path: Path) -> None:
     """With every write on disk nothing that was accepted is lost, and clients notice nothing but a pause."""
-    assert redis_url  # redis-server is there
     oracle, arrival = generated(Workload(60_000, 40, 4), USERS)
     port, folder = free_port(), str(tmp_path)
     durable = ("--appendonly", "yes", "--appendfsync", "always", "--dir", folder)
-    with system_server(port, *durable) as server:
+    with server_of(program, port, *durable) as server:
         url = f"redis://127.0.0.1:{port}/0"
         with running(url, namespace, tmp_path / "log") as system, peers(system.client_port, USERS) as clients:
             wait_until(lambda: len(system.online()) == 20, "all online")
@@ -274,7 +274,7 @@ def test_redis_is_killed_and_comes_back(redis_url: str, namespace: str, tmp_path
             wait_until(lambda: system.state("released") > 5000, "events flow")
             server.kill()
             server.wait()
-            with system_server(port, *durable):
+            with server_of(program, port, *durable):
                 wait_until(lambda: system.logged("redis_back") >= 4, "every service is back")
                 expect_everything(clients, oracle)
                 sending.join(PATIENCE_S)

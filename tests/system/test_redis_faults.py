@@ -9,7 +9,8 @@ import redis
 
 from contract.settings import MIB
 from simulator.workload import Workload
-from tests.servers import free_port, system_server
+from tests.programs import Program
+from tests.servers import free_port, server_of, system_server
 from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
 from tests.system.peers import expect_everything, generated, peers, slowly, source
 
@@ -17,12 +18,12 @@ USERS = range(1, 21)
 
 
 @pytest.fixture
-def own_port(redis_url: str, tmp_path: Path) -> Iterator[int]:
-    """A server for one test, since what it is told concerns all who use it."""
-    assert redis_url  # redis-server is there
+def own_port(program: Program, tmp_path: Path) -> Iterator[int]:
+    """A server for one test, since what it is told concerns all who use it; each kind in turn, since each refuses in
+    its own words."""
     port = free_port()
     (tmp_path / "data").mkdir()
-    with system_server(port, "--dir", str(tmp_path / "data")):
+    with server_of(program, port, "--dir", str(tmp_path / "data")):
         yield port
 
 

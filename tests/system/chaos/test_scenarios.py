@@ -4,8 +4,6 @@ They follow each other on one stage, which saves starting it twenty times and le
 do in a real deployment. A stage on which something went wrong is not used again.
 """
 
-import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -52,11 +50,8 @@ class Theatre:
 
 
 @pytest.fixture(scope="module")
-def theatre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("redis-server is not installed, and CI tests with it")
-        pytest.skip("redis-server is not installed")
+def theatre(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theatre]:
+    assert redis_url  # redis-server is there
     stages = Theatre(tmp_path_factory)
     yield stages
     stages.close()
