@@ -13,6 +13,7 @@ Rules kept here:
 
 import asyncio
 import hashlib
+import re
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -35,11 +36,18 @@ Command = tuple[bytes | str | int | float, ...]
 _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
 
 
+IN_SCRIPT = re.compile(r"^(?:ERR Error running script \(call to \w+\): )?(?:@user_script: ?\d+: )+-?(?=[A-Z]+ )")
+"""What Redis 6.2 says before the code of an error that a command in a script met; newer ones say it at the end."""
+
+
 class RedisRefusedError(RedisUnavailableError):
-    """Redis answered a command with an error; the text is Redis's own. `contract/refusals.py` explains it."""
+    """Redis answered a command with an error; the text is Redis's own, and `contract/refusals.py` explains it.
+
+    It begins with the error's code, as OOM or NOPERM.
+    """
 
     def __init__(self, text: str, command: Command = ()) -> None:
-        super().__init__(text)
+        super().__init__(IN_SCRIPT.sub("", text))
         self.command = command
 
 

@@ -123,10 +123,14 @@ class Feed:
                 confirmed.set_result(None)
 
     def _refused(self, refusal: str) -> None:
-        channel = self._confirming[0][0] if self._confirming else self._broadcast
-        problem = RedisRefusedError(refusal, ("SUBSCRIBE" if self._confirming else "UNSUBSCRIBE", channel))
-        waits = [confirmed for _, confirmed in self._confirming]
-        for waiting in (self.failed, *waits):
+        channel, asking = self._confirming[0] if self._confirming else (self._broadcast, None)
+        problem = RedisRefusedError(refusal, ("UNSUBSCRIBE" if asking is None else "SUBSCRIBE", channel))
+        waits = [self.failed, *(confirmed for _, confirmed in self._confirming)]
+        if asking is not None and str(problem).startswith("OOM"):
+            # Who would join waits for memory; those who are here are served on.
+            self._confirming.popleft()
+            waits = [asking]
+        for waiting in waits:
             if not waiting.done():
                 waiting.set_exception(problem)
                 waiting.exception()  # whoever no longer waits for it is not told by a warning at exit

@@ -101,10 +101,10 @@ class Membership:
             # Who left is not here any more, so nobody here needs what is given up.
             if leaves:
                 self._feed.unsubscribe(leaves)
-            # Confirmed before the join is posted, so nothing of the batch that consumes it is missed.
-            if joins:
-                await self._feed.subscribe([user.id for user in joins])
             try:
+                # Confirmed before the join is posted, so nothing of the batch that consumes it is missed.
+                if joins:
+                    await self._feed.subscribe([user.id for user in joins])
                 entry = await self._post(leaves, joins)
             except RedisRefusedError as refusal:
                 await self._wait_for_memory(refusal)

@@ -71,11 +71,16 @@ def _carried() -> list[Program]:
     return [program_at(Path(package.origin).with_name("bin") / "redis-server")]
 
 
-def _named() -> list[Program]:
-    return [program_at(Path(path)) for path in os.environ.get(MORE, "").split(os.pathsep) if path]
+def named(paths: str) -> list[Program]:
+    """The programs at the paths, which have a colon between them."""
+    return [program_at(Path(path)) for path in paths.split(os.pathsep) if path]
 
 
 EMBEDDED = _embedded()
 SYSTEM = _system()
-_found = {program.name: program for program in (EMBEDDED, *_carried(), SYSTEM, *_named()) if program.path}
+_found = {
+    program.name: program
+    for program in (EMBEDDED, *_carried(), SYSTEM, *named(os.environ.get(MORE, "")))
+    if program.path
+}
 SERVERS = (*_found.values(), *missing(_found.values()))

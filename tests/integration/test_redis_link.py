@@ -10,7 +10,8 @@ import pytest
 
 from contract.errors import ParadeError, RedisUnavailableError
 from contract.redis_link import RedisLink, RedisRefusedError, connect
-from tests.servers import free_port, system_server
+from tests.programs import Program
+from tests.servers import free_port, server_of, system_server
 
 
 @pytest.fixture
@@ -33,6 +34,42 @@ async def test_a_refusal_concerns_its_command_only(link: RedisLink) -> None:
     with pytest.raises(RedisRefusedError, match="NO-SUCH-COMMAND"):
         await refused
     assert await answered == b"x"
+
+
+SCRIPTS = {
+    "raised": "return redis.call('INCR', KEYS[1])",
+    "handed on": "return redis.pcall('INCR', KEYS[1])",
+    "made": "return redis.error_reply('WRONGTYPE of mine')",
+}
+
+
+@pytest.mark.parametrize("how", SCRIPTS)
+async def test_a_refusal_in_a_script_begins_with_its_code(link: RedisLink, namespace: str, how: str) -> None:
+    await link.call("LPUSH", namespace, "x")
+    with pytest.raises(RedisRefusedError, match=r"^WRONGTYPE "):
+        await link.call("EVAL", SCRIPTS[how], 1, namespace)
+
+
+@pytest.mark.parametrize("how", ["raised", "handed on"])
+async def test_what_redis_refuses_a_script_begins_with_its_code(
+    program: Program, namespace: str, tmp_path: Path, how: str
+) -> None:
+    """The script's commands meet a memory that is full, or a replica; Redis before 7 says the line first."""
+    port = free_port()
+    with server_of(program, port, "--dir", str(tmp_path)):
+        link = await connect(f"redis://127.0.0.1:{port}/0", 2.0, "test-refused")
+        for code, command in (("OOM", "CONFIG SET maxmemory 1"), ("READONLY", "REPLICAOF 127.0.0.1 1")):
+            await link.call(*command.split())
+            with pytest.raises(RedisRefusedError, match=f"^{code} "):
+                await link.call("EVAL", SCRIPTS[how], 1, namespace)
+            await link.call("CONFIG", "SET", "maxmemory", "0")
+        link.close()
+        await link.closed
+
+
+async def test_an_error_of_the_script_itself_is_handed_on_whole(link: RedisLink) -> None:
+    with pytest.raises(RedisRefusedError, match=r"attempt to compare"):
+        await link.call("EVAL", "return 1 < 'x'", 0)
 
 
 async def test_a_lost_connection_fails_what_is_pending_and_all_that_follows(link: RedisLink, server_url: str) -> None:

@@ -118,10 +118,10 @@ def test_without_a_system_there_is_advice(tmp_path: Path) -> None:
     assert "Connection refused" in done.stderr
 
 
-def test_status_without_a_sequencer(server_url: str, namespace: str, tmp_path: Path) -> None:
-    options = ["--redis-url", server_url, "--namespace", namespace]
+def test_status_without_a_sequencer(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    options = ["--redis-url", valkey_url, "--namespace", namespace]
     assert sorted(status(*options)[1]) == ["no_listener", "no_node", "no_sequencer"]
-    with Deployment(server_url, namespace, tmp_path / "log") as deployment:
+    with Deployment(valkey_url, namespace, tmp_path / "log") as deployment:
         for service in ("listener", "fanout"):
             deployment.start(service)
         wait_until(lambda: status(*options)[1] == ["no_sequencer"], "only a sequencer is missing")
@@ -132,9 +132,9 @@ def test_status_without_a_sequencer(server_url: str, namespace: str, tmp_path: P
         assert deployment.redis.hlen(deployment.keys.services) == 3
 
 
-def test_status_when_leader_and_nodes_die(server_url: str, namespace: str, tmp_path: Path) -> None:
-    options = ["--redis-url", server_url, "--namespace", namespace]
-    with running(server_url, namespace, tmp_path / "log") as deployment:
+def test_status_when_leader_and_nodes_die(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    options = ["--redis-url", valkey_url, "--namespace", namespace]
+    with running(valkey_url, namespace, tmp_path / "log") as deployment:
         deployment.start("sequencer")
         wait_until(lambda: len(status(*options)[2]["sequencers"]) == 2, "there is a standby")
         code, names, seen = status(*options)

@@ -9,7 +9,7 @@ import redis
 
 from contract.settings import MIB
 from simulator.workload import Workload
-from tests.programs import Program
+from tests.programs import SYSTEM, Program
 from tests.servers import free_port, server_of, system_server
 from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
 from tests.system.peers import expect_everything, generated, peers, slowly, source
@@ -19,8 +19,7 @@ USERS = range(1, 21)
 
 @pytest.fixture
 def own_port(program: Program, tmp_path: Path) -> Iterator[int]:
-    """A server for one test, since what it is told concerns all who use it; each kind in turn, since each refuses in
-    its own words."""
+    """A server for one test, since what it is told concerns all who use it."""
     port = free_port()
     (tmp_path / "data").mkdir()
     with server_of(program, port, "--dir", str(tmp_path / "data")):
@@ -63,6 +62,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.parametrize("program", [SYSTEM], indirect=True)
 @pytest.mark.parametrize("error", REFUSALS)
 def test_redis_refuses_writes_for_a_while(own_port: int, namespace: str, tmp_path: Path, error: str) -> None:
     begin, end = REFUSALS[error]
@@ -88,12 +88,14 @@ def test_a_subscriber_that_redis_cuts_off_reads_the_journal(own_port: int, names
 
     With the usual window Redis never has that much for a node, so it is wider here.
     """
-    lines = b"".join(b"%d|P|%d|1\n" % (number, 10**19) for number in range(1, 400_001))
+    lines = b"".join(b"%d|P|%d|1\n" % (number, 10**19) for number in range(2, 400_001))
     wide = {"window_bytes": 100 * MIB, "window_batches": 10_000, "node_silence_s": 30}
     with running(url_of(own_port), namespace, tmp_path / "log", fanouts=1, **wide) as system:
         system.redis.config_set("client-output-buffer-limit", "pubsub 32768 0 0")
         with peers(system.client_port, [1]) as (user,):
             wait_until(lambda: system.online() == {"1"}, "online")
+            source(system.event_port, b"1|B\n")
+            user.wait_for(b"1|B\n")
             (node,) = system.of("fanout")
             node.send_signal(signal.SIGSTOP)
             sending = slowly(system.event_port, lines, 1.0)
@@ -101,7 +103,7 @@ def test_a_subscriber_that_redis_cuts_off_reads_the_journal(own_port: int, names
             node.send_signal(signal.SIGCONT)
             sending.join(PATIENCE_S)
             user.wait_for(lines[-40:])
-            assert user.received == lines
+            assert user.received == b"1|B\n" + lines
         assert system.logged("node_resumed") >= 1
         assert system.logged("connections_closed") == 0
 
