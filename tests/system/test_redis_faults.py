@@ -62,7 +62,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("program", [SYSTEM], indirect=True)
+@pytest.mark.parametrize("program", [SYSTEM], indirect=True, ids=str)
 @pytest.mark.parametrize("error", REFUSALS)
 def test_redis_refuses_writes_for_a_while(own_port: int, namespace: str, tmp_path: Path, error: str) -> None:
     begin, end = REFUSALS[error]
