@@ -123,17 +123,15 @@ class Feed:
                 confirmed.set_result(None)
 
     def _refused(self, refusal: str) -> None:
-        channel, asking = self._confirming[0] if self._confirming else (self._broadcast, None)
-        problem = RedisRefusedError(refusal, ("UNSUBSCRIBE" if asking is None else "SUBSCRIBE", channel))
-        waits = [self.failed, *(confirmed for _, confirmed in self._confirming)]
-        if asking is not None and str(problem).startswith("OOM"):
-            # Who would join waits for memory; those who are here are served on.
-            self._confirming.popleft()
-            waits = [asking]
-        for waiting in waits:
-            if not waiting.done():
-                waiting.set_exception(problem)
-                waiting.exception()  # whoever no longer waits for it is not told by a warning at exit
+        # Whoever asked for a subscription is told, and may ask again (a full memory passes); else the feed has failed.
+        if self._confirming:
+            channel, waiting = self._confirming.popleft()
+            problem = RedisRefusedError(refusal, ("SUBSCRIBE", channel))
+        else:
+            waiting, problem = self.failed, RedisRefusedError(refusal, ("UNSUBSCRIBE", self._broadcast))
+        if not waiting.done():
+            waiting.set_exception(problem)
+            waiting.exception()  # whoever no longer waits for it is not told by a warning at exit
 
     def _close_batch(self, payload: bytes) -> None:
         try:
