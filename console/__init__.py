@@ -9,6 +9,7 @@ embedded.py   the embedded Valkey server, as a process of its own
 running.py    where the other commands find a system that `up` runs
 redis_calls.py  what the commands ask of Redis
 status.py, top.py, tap.py, rejected.py, graph.py, skip.py   the work of those commands
+terminal.py   text to a terminal, with nothing in it read as markup
 render.py     an overview as text for a terminal
 snapshot.py   what Redis says about a deployment at one moment
 facts.py      what an overview consists of

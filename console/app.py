@@ -22,7 +22,9 @@ from console.options import (
     deployment,
     settings_of,
 )
+from console.terminal import terminal
 from contract.errors import ParadeError, RedisUnavailableError
+from contract.printable import printable
 from contract.redis_url import place
 from contract.service import raise_file_limit
 from contract.settings import Settings, environment_name
@@ -38,7 +40,7 @@ app = typer.Typer(
     help="Parade: ordered event fan-out for follow graphs, on Redis. Start with `parade demo`, then try `parade up` "
     "and, in other terminals, `parade top` and `parade simulate --rate 20000`.",
 )
-notes = Console(stderr=True)
+notes = terminal(to_stderr=True, soft_wrap=False)
 
 
 Events = Annotated[int, typer.Option(envvar="totalEvents", min=1, help="events to send")]
@@ -115,7 +117,7 @@ def demo(
     notes.print(f"starting a listener, a sequencer and {fanouts} fanout nodes on an embedded Valkey …")
     interrupted = up.run(
         up.System(settings, fanouts, 1, redis_port),
-        lambda line: notes.print(line, highlight=False, soft_wrap=True),
+        lambda line: notes.print(line, soft_wrap=True),
         simulate_it,
     )
     if interrupted:
@@ -233,7 +235,7 @@ def reset(
     redis_calls.refuse_while_sequencing(settings)
     if not yes:
         where = place(settings.redis_url)
-        question = f"Delete every key that begins with {settings.keys.prefix} on {where}?"
+        question = f"Delete every key that begins with {printable(settings.keys.prefix)} on {where}?"
         if not typer.confirm(question):
             raise ParadeError("nothing deleted")
     print(f"{redis_calls.reset(settings):,} keys deleted")  # noqa: T201
@@ -247,7 +249,7 @@ def main() -> None:
     try:
         app()
     except ParadeError as problem:
-        notes.print(f"parade: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
+        notes.print(printable(f"parade: {problem}"), style="red", soft_wrap=True)
         sys.exit(problem.exit_status)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -262,7 +264,7 @@ def _next_number(settings: Settings, listener: str | None) -> int:
     try:
         found = _ask_listener(listener) if listener else redis_calls.position(settings)
     except RedisUnavailableError as problem:
-        notes.print(f"{problem}; starting at sequence number 1", highlight=False, soft_wrap=True)
+        notes.print(printable(f"{problem}; starting at sequence number 1"), soft_wrap=True)
         return 1
     if found["backlog"] or found["waiting"]:
         raise ParadeError(

@@ -4,10 +4,11 @@ import json
 from typing import Any
 
 import redis
-from rich.console import Console
+from rich.text import Text
 
 from console import redis_calls
 from console.snapshot import text_of
+from console.terminal import terminal
 from contract.errors import ParadeError
 from contract.events import is_user_id
 from contract.settings import Settings
@@ -17,8 +18,8 @@ SCAN = 100
 
 def run(settings: Settings, user: str, limit: int, *, as_json: bool) -> None:
     """Print it. ParadeError when it is no user id."""
-    if not is_user_id(user.encode()):
-        raise ParadeError(f"{user!r} is no user id: 1 to 20 digits without a leading zero")
+    if not is_user_id(user.encode(errors="surrogateescape")):
+        raise ParadeError(f"'{user}' is no user id: 1 to 20 digits without a leading zero")
     keys = settings.keys
     with redis_calls.connected(settings) as client:
         nodes = redis_calls.nodes_of(client, keys, user)
@@ -29,12 +30,12 @@ def run(settings: Settings, user: str, limit: int, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"user": user, "connected_to": nodes} | sides, indent=2))  # noqa: T201
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     console.print(f"user {user} is " + (f"connected to {', '.join(nodes)}" if nodes else "not connected"))
     for name, side in sides.items():
         more = side["count"] - len(side["users"])
         listed = " ".join(side["users"]) + (f" … and {more:,} more" if more else "")
-        console.print(f"[dim]{name}[/]  {side['count']:,}" + (f": {listed}" if side["users"] else ""))
+        console.print(Text(name, "dim"), f" {side['count']:,}" + (f": {listed}" if side["users"] else ""))
 
 
 def _some(client: "redis.Redis", key: str, limit: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from console import overview
 from console.redis_calls import connected
 from contract.errors import ParadeError
+from contract.printable import printable
 from contract.redis_url import place
 from contract.settings import Settings
 
@@ -59,12 +60,12 @@ async def watch(find: Callable[[], Settings], live: Live) -> None:
         try:
             await _look(find(), live)
         except ParadeError as problem:
-            live.publish({"problem": str(problem)})
+            live.publish({"problem": printable(str(problem))})
         await asyncio.sleep(LOOK_S)
 
 
 async def _look(settings: Settings, live: Live) -> None:
-    where = {"namespace": settings.namespace, "redis": place(settings.redis_url)}
+    where = {"namespace": printable(settings.namespace), "redis": place(settings.redis_url)}
     looks: deque[overview.Snapshot] = deque(maxlen=LOOKS_APART)
     with connected(settings) as client:
         while True:

@@ -81,6 +81,9 @@ def rejected_command(
 ) -> None:
     """List what was refused or skipped, and why; the oldest first.
 
+    What is no printable text is shown as escapes, such as \\x1b. With --json, and in an exported file, `line_base64` has
+    the exact bytes, line end included.
+
     With --json one object a line: `parade rejected --count 0 --json | jq -r .reason | sort | uniq -c`.
     """
     settings = deployment(redis_url=redis_url, namespace=namespace)

@@ -14,6 +14,7 @@ from redis.sentinel import Sentinel
 from contract import redis_url
 from contract.errors import ParadeError, RedisDataError, RedisUnavailableError, RedisUnsuitableError
 from contract.keys import Keys
+from contract.printable import printable
 from contract.redis_checks import findings
 from contract.redis_data import number_in
 from contract.redis_url import RedisUrl, place
@@ -102,7 +103,7 @@ def is_sequencing(settings: Settings) -> str | None:
     """Who holds the lease, if anyone."""
     with connected(settings) as client:
         holder = client.get(settings.keys.lease)
-    return holder.decode() if isinstance(holder, bytes) else None
+    return holder.decode(errors="surrogateescape") if isinstance(holder, bytes) else None
 
 
 def fresh_nodes(settings: Settings, since_ms: int) -> int:
@@ -141,7 +142,7 @@ def nodes_of(client: "redis.Redis", keys: Keys, user: str) -> list[str]:
     """The nodes that a user is connected to."""
     nodes: Any = client.hkeys(keys.nodes)
     online = keys.online.encode()
-    return [node.decode(errors="backslashreplace") for node in sorted(nodes) if client.sismember(online + node, user)]
+    return [printable(node) for node in sorted(nodes) if client.sismember(online + node, user)]
 
 
 def refuse_while_sequencing(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """`parade rejected`: what was refused or skipped, listed, followed or exported."""
 
+import base64
 import contextlib
 import json
 import os
@@ -11,9 +12,11 @@ from typing import Any
 
 import redis
 from rich.console import Console
+from rich.text import Text
 
 from console import redis_calls
-from console.snapshot import Rejection, rejection
+from console.snapshot import rejection
+from console.terminal import terminal
 from contract.errors import ParadeError
 from contract.frames import after
 from contract.keys import Keys
@@ -22,16 +25,19 @@ from contract.settings import Settings
 PAGE = 1000
 BLOCK_MS = 1000
 
+Entry = tuple[Any, dict[Any, Any]]
+"""An entry of the stream, as Redis has it."""
+
 
 def run(settings: Settings, count: int, *, follow: bool, as_json: bool) -> bool:
     """Show the newest `count` (0: all), and with `follow` what comes. Returns whether Ctrl-C ended it."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     try:
         with redis_calls.connected(settings) as client:
             found = _newest(client, settings.keys, count) if count else list(_all(client, settings.keys))
             _show(found, console, as_json=as_json)
             if follow:
-                start = found[-1].id if found else _last_id(client, settings.keys)
+                start = found[-1][0] if found else _last_id(client, settings.keys)
                 for new in _coming(client, settings.keys, start):
                     _show(new, console, as_json=as_json)
             elif not found and not as_json:
@@ -59,42 +65,43 @@ def export(settings: Settings, path: Path) -> int:
     return written
 
 
-def _newest(client: "redis.Redis", keys: Keys, count: int) -> list[Rejection]:
+def _newest(client: "redis.Redis", keys: Keys, count: int) -> list[Entry]:
     entries: Any = client.xrevrange(keys.rejected, count=count)
-    return [rejection(*entry) for entry in reversed(entries)]
+    return list(reversed(entries))
 
 
-def _all(client: "redis.Redis", keys: Keys) -> Iterator[Rejection]:
+def _all(client: "redis.Redis", keys: Keys) -> Iterator[Entry]:
     """Page by page, the oldest first."""
     page: Any = client.xrange(keys.rejected, count=PAGE)
     while page:
-        yield from (rejection(*entry) for entry in page)
+        yield from page
         page = client.xrange(keys.rejected, after(page[-1][0]), count=PAGE)
 
 
-def _last_id(client: "redis.Redis", keys: Keys) -> str:
+def _last_id(client: "redis.Redis", keys: Keys) -> Any:
     newest = _newest(client, keys, 1)
-    return newest[0].id if newest else "0-0"
+    return newest[0][0] if newest else "0-0"
 
 
-def _coming(client: "redis.Redis", keys: Keys, start: str) -> Iterator[list[Rejection]]:
+def _coming(client: "redis.Redis", keys: Keys, start: Any) -> Iterator[list[Entry]]:
     while True:
         answer: Any = client.xread({keys.rejected: start}, count=PAGE, block=BLOCK_MS)
         if answer:
             entries = answer[0][1]
-            start = entries[-1][0].decode()
-            yield [rejection(*entry) for entry in entries]
+            start = entries[-1][0]
+            yield entries
 
 
-def _show(found: Iterable[Rejection], console: Console, *, as_json: bool) -> None:
-    for each in found:
+def _show(found: Iterable[Entry], console: Console, *, as_json: bool) -> None:
+    for entry in found:
         if as_json:
-            print(_json(each), flush=True)  # noqa: T201
+            print(_json(entry), flush=True)  # noqa: T201
         else:
+            each = rejection(*entry)
             when = datetime.fromtimestamp(each.time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-            console.print(f"{when}  [yellow]{each.reason:<46}[/]  ", end="")
-            console.print(each.line, markup=False)
+            console.print(Text.assemble(f"{when}  ", (f"{each.reason:<46}", "yellow"), f"  {each.line}"))
 
 
-def _json(each: Rejection) -> str:
-    return json.dumps(asdict(each))
+def _json(entry: Entry) -> str:
+    exact = base64.b64encode(entry[1].get(b"line", b"")).decode()
+    return json.dumps(asdict(rejection(*entry)) | {"line_base64": exact})

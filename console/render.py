@@ -6,6 +6,7 @@ from rich.text import Text
 
 from console.advice import SILENT_S
 from console.facts import CRITICAL, NOTICE, Node, Overview
+from contract.printable import printable
 from contract.redis_url import place
 from contract.settings import Settings
 
@@ -18,7 +19,7 @@ BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 def header(seen: Overview, settings: Settings, *, answers: bool = True) -> Text:
     """Which deployment this is, and whether it is well; without an answer of Redis it is not."""
     verdict = Text("well", "bold green") if seen.is_well and answers else Text("NOT WELL", "bold red")
-    where = f"{place(settings.redis_url)}, namespace {settings.namespace}"
+    where = f"{place(settings.redis_url)}, namespace {printable(settings.namespace)}"
     return Text.assemble(("parade", "bold"), f"  {where}  ", verdict)
 
 
@@ -37,7 +38,7 @@ def _named(rows: list[tuple[str, str]]) -> Table:
     table.add_column(style="dim", no_wrap=True, min_width=13)
     table.add_column()
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, Text(value))
     return table
 
 
@@ -107,7 +108,7 @@ def nodes(seen: Overview, most: int | None = None) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     shown = seen.nodes if most is None else seen.nodes[:most]
     for node in shown:
-        table.add_row(*_row(node), style="yellow" if _is_odd(node) else "")
+        table.add_row(*map(Text, _row(node)), style="yellow" if _is_odd(node) else "")
     hidden = len(seen.nodes) - len(shown)
     return Group(table, Text(f"and {hidden} more", "dim")) if hidden else table
 

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import redis
-from rich.console import Console
 
 from console import redis_calls
 from console.snapshot import Snapshot, read, rejection, text_of
+from console.terminal import terminal
 from contract.errors import ParadeError
 from contract.events import MAX_SEQUENCE
 from contract.keys import Keys
@@ -48,7 +48,7 @@ def run(settings: Settings, to: int | None, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(done), indent=2))  # noqa: T201
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal()
     console.print(_told(done))
     if done.waiting:
         console.print(f"{done.waiting:,} events wait for number {done.next} now: run it again to skip that, too")

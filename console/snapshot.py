@@ -1,5 +1,7 @@
 """What Redis says about a deployment at one moment: read in one go, and made sense of. No judgement.
 
+Every text in a snapshot is printable: who writes to Redis need not be who it says.
+
 Nothing is changed by reading. The commands go out together but are not one transaction, so that a look disturbs
 nobody: figures of one snapshot can be apart by as much as happened between two commands.
 """
@@ -12,6 +14,7 @@ import redis
 
 from contract.events import MAX_SEQUENCE
 from contract.keys import Keys
+from contract.printable import printable, printable_all
 from contract.redis_data import junk_in_field, no_member, node_report_in, position_in
 from contract.reports import NodeReport
 from contract.stats import SECONDS
@@ -40,7 +43,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A refused line; of a long one its beginning. Skipped numbers are `first-last`."""
+    """A refused line without its end; of a long one its beginning. Skipped numbers are `first-last`."""
 
     id: str
     time_ms: int
@@ -114,13 +117,13 @@ def read(client: "redis.Redis", keys: Keys) -> Snapshot:
 def rejection(entry_id: Any, fields: dict[Any, Any]) -> Rejection:
     """An entry of the `rejected` stream."""
     values = _texts(fields)
-    line = values.get("line", "").rstrip("\r\n")
-    return Rejection(text_of(entry_id), _milliseconds(entry_id), values.get("reason", ""), line)
+    line = fields.get(b"line", b"").removesuffix(b"\n").removesuffix(b"\r")
+    return Rejection(text_of(entry_id), _milliseconds(entry_id), values.get("reason", ""), printable(line))
 
 
 def text_of(value: Any) -> str:
-    """Redis's bytes as text; bytes that are none are shown as escapes."""
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+    """Redis's bytes as text that can be shown."""
+    return printable(value if isinstance(value, bytes) else str(value))
 
 
 def _texts(pairs: dict[Any, Any]) -> dict[str, str]:
@@ -139,7 +142,7 @@ def _report(keys: Keys, service: str, report: bytes) -> Report:
             raise ValueError
     except ValueError:
         raise junk_in_field(keys.services, service, report, "a service's report") from None
-    return Report(int(time_ms), facts)
+    return Report(int(time_ms), printable_all(facts))
 
 
 def _is_sound(facts: Any) -> bool:

@@ -3,13 +3,13 @@
 import json
 import time
 
-from rich.console import Console
 from rich.text import Text
 
 from console import redis_calls
 from console.facts import Overview
 from console.overview import overview, read
 from console.render import flow, header, nodes, standing, warnings
+from console.terminal import terminal
 from contract.settings import Settings
 
 BETWEEN_S = 1.2
@@ -22,7 +22,7 @@ def run(settings: Settings, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(seen.as_json(), indent=2))  # noqa: T201
     else:
-        console = Console(highlight=False)
+        console = terminal(soft_wrap=False)
         console.print(header(seen, settings), flow(seen), standing(seen), Text(), nodes(seen), sep="\n")
         if seen.warnings:
             console.print(Text(), *warnings(seen), sep="\n", soft_wrap=True)

@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from console import redis_calls
+from console.terminal import terminal
 from contract.errors import ParadeError
 from contract.events import is_user_id
 from contract.frames import Frame, safe_batch
 from contract.keys import Keys
+from contract.printable import printable
 from contract.redis_data import shown
 from contract.settings import Settings
 
@@ -43,9 +45,9 @@ def run(settings: Settings, users: list[str], *, everyone: bool, as_json: bool) 
     if bool(users) == everyone:
         raise ParadeError("name the users to follow, or follow all with --all")
     for user in users:
-        if not is_user_id(user.encode()):
-            raise ParadeError(f"{user!r} is no user id: 1 to 20 digits without a leading zero")
-    console = Console(highlight=False, soft_wrap=True)
+        if not is_user_id(user.encode(errors="surrogateescape")):
+            raise ParadeError(f"'{user}' is no user id: 1 to 20 digits without a leading zero")
+    console = terminal()
     try:
         with redis_calls.connected(settings) as client:
             _say_who_is_away(client, settings.keys, users)
@@ -62,11 +64,13 @@ def run(settings: Settings, users: list[str], *, everyone: bool, as_json: bool) 
 
 def decoded(user: str, lines: bytes) -> list[Notification]:
     """The lines of one message."""
-    return [_notification(user, line) for line in lines.decode(errors="backslashreplace").splitlines()]
+    return [_notification(user, line) for line in map(printable, lines.splitlines())]
 
 
 def _notification(user: str, line: str) -> Notification:
-    sequence, kind, origin, *_ = [*line.split("|"), ""]
+    sequence, kind, origin, *_ = [*line.split("|"), "", ""]
+    if not (sequence.isascii() and sequence.isdecimal()):
+        return Notification(user, 0, "", "", line)  # published by somebody else
     return Notification(user, int(sequence), kind, origin, line)
 
 
@@ -91,16 +95,16 @@ def _follow(channels: Any, keys: Keys, console: Console, *, as_json: bool) -> No
         message = channels.get_message(ignore_subscribe_messages=True, timeout=POLL_S)
         if message is None:
             continue
-        channel, data = message["channel"].decode(errors="replace"), message["data"]
+        channel, data = message["channel"], message["data"]
         try:
-            if channel != keys.broadcast:
-                batch += decoded(channel.removeprefix(keys.user), data)
+            if channel != keys.broadcast.encode():
+                batch += decoded(printable(channel.removeprefix(keys.user.encode())), data)
                 continue
             if safe_batch(data) is not None:
                 continue
             batch += decoded(EVERYONE, Frame.decode(data).lines)
         except ValueError:
-            print(f"somebody else publishes on {shown(channel)}: {shown(data)}", file=sys.stderr)  # noqa: T201
+            print(printable(f"somebody else publishes on {shown(channel)}: {shown(data)}"), file=sys.stderr)  # noqa: T201
         else:
             _show(sorted(batch, key=lambda each: each.sequence), console, as_json=as_json)
             batch = []
@@ -120,5 +124,5 @@ def _show(batch: list[Notification], console: Console, *, as_json: bool) -> None
 def text_of(each: Notification) -> str:
     """For a person: number, for whom, what it is, and the line itself."""
     whom = "everyone" if each.user == EVERYONE else each.user
-    what = KINDS.get(each.kind, each.kind) + (f" of {each.origin}" if each.origin else "")
+    what = KINDS.get(each.kind, "no event") + (f" of {each.origin}" if each.origin else "")
     return f"{each.sequence:>12}  for {whom:<12} {what:<32} {each.line}"

@@ -31,7 +31,9 @@ from console import redis_calls
 from console.facts import Overview
 from console.overview import Snapshot, overview, read
 from console.render import header, nodes, size, sparkline, standing, warnings
+from console.terminal import terminal
 from contract.errors import ParadeError, RedisUnavailableError
+from contract.printable import printable
 from contract.settings import Settings
 
 EVERY_S = 0.5
@@ -80,7 +82,7 @@ def run(settings: Settings, seconds: float | None) -> bool:
     """Draw until `q`, or until the time is over. Returns whether Ctrl-C ended it."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ParadeError("`parade top` needs a terminal; for a script or a pipe there is `parade status --json`")
-    console = Console(highlight=False)
+    console = terminal(soft_wrap=False)
     settings = settings.model_copy(update={"redis_timeout_s": ANSWER_S})
     try:
         with redis_calls.connected(settings) as client:
@@ -98,7 +100,7 @@ def draw(settings: Settings, path: Path, seconds: float) -> None:
     width, height = SVG_SIZE
     canvas = Console(
         record=True, file=io.StringIO(), width=width, height=height, force_terminal=True, color_system="truecolor",
-        highlight=False,
+        markup=False, emoji=False, highlight=False,
     )  # fmt: skip
     last: RenderableType = Text()
     with redis_calls.connected(settings) as client:
@@ -145,7 +147,7 @@ def picture(
     seen: Overview | None, history: History, problem: str, settings: Settings, console: Console
 ) -> RenderableType:
     """One screen; `problem` says why there is no news this time."""
-    away = [Text(problem, "bold red")] if problem else []
+    away = [Text(printable(problem), "bold red")] if problem else []
     if seen is None:
         return Group(*away)
     # Where it does not fit, what is wrong comes first and nodes are what is cut off.

@@ -14,6 +14,7 @@ from aiohttp import web
 from contract import web as guarded
 from contract.errors import RedisUnavailableError
 from contract.metrics import CONTENT_TYPE, exposition
+from contract.printable import printable_all
 from contract.readiness import Readiness
 from contract.serving import health_connections, peer_log
 from contract.settings import Settings
@@ -34,7 +35,7 @@ async def served(service: str, settings: Settings, readiness: Readiness) -> Asyn
         except (RedisUnavailableError, TimeoutError):
             reasons.append("Redis does not answer")
         body = {"ready": not reasons, "reasons": reasons, **facts}
-        return web.json_response(body, status=503 if reasons else 200)
+        return web.json_response(printable_all(body), status=503 if reasons else 200)
 
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"alive": True})

@@ -1,9 +1,20 @@
-"""Logging: one event name a line, to standard error; for people on a terminal, JSON otherwise."""
+"""Logging: one event name a line, to standard error; for people on a terminal, JSON otherwise.
+
+Whatever a line quotes is escaped here, once, whoever sent it: what runs in a process logs through one of the two
+ways below.
+"""
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
+
+from contract.printable import printable, printable_all
+
+EXCEPTION = "exception"
+"""The field of a traceback, the only one that has several lines."""
 
 
 def configure(service: str, level: str) -> None:
@@ -16,9 +27,39 @@ def configure(service: str, level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _escape,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(service=service)
+    configure_libraries()
+
+
+def configure_libraries() -> None:
+    """Have the warnings of libraries (asyncio, the HTTP server) on standard error, escaped as well."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Escaping())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class _Escaping(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the library's name)
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return _traceback(super().formatException(ei))
+
+
+def _escape(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    traceback = fields.pop(EXCEPTION, None)
+    escaped: dict[str, Any] = printable_all(dict(fields))
+    if traceback is not None:
+        escaped[EXCEPTION] = _traceback(str(traceback))
+    return escaped
+
+
+def _traceback(text: str) -> str:
+    # Set in, so that no line of an error's text can pass for a line of the log.
+    return "\n".join(f"  {printable(line)}" for line in text.split("\n"))

@@ -4,6 +4,7 @@ import http.client
 import os
 import sys
 
+from contract.printable import printable
 from contract.settings import Settings, environment_name
 
 ANSWER_S = 2.5
@@ -18,10 +19,10 @@ def main() -> None:
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()
-        print(answer.read().decode())  # noqa: T201
+        print(printable(answer.read()))  # noqa: T201
         sys.exit(0 if answer.status == http.client.OK else 1)
     except OSError as problem:
-        sys.exit(f"no answer on port {port}: {problem}")
+        sys.exit(printable(f"no answer on port {port}: {problem}"))
 
 
 def _setting(name: str) -> str:

@@ -26,7 +26,7 @@ def split(data: bytes) -> tuple[Address, bytes] | None:
         return None
     match head.split(b" "):
         case [b"PROXY", b"TCP4" | b"TCP6", address, _, port, _]:
-            client = address.decode("ascii", "replace"), port.decode("ascii", "replace")
+            client = address.decode(errors="surrogateescape"), port.decode(errors="surrogateescape")
         case [b"PROXY", b"UNKNOWN", *_]:
             client = "unknown", "0"
         case _:

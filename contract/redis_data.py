@@ -103,9 +103,9 @@ def no_member(key: str, member: bytes, wanted: str) -> RedisDataError:
 
 
 def shown(value: bytes | str, limit: int = 60) -> str:
-    """A value for a message: its beginning, and nothing that a terminal would act on."""
-    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
-    return ascii(text[:limit])[1:-1] + ("…" if len(text) > limit else "")
+    """A value for a message: its beginning, as it is. Whoever shows the message makes it printable."""
+    text = value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
+    return text[:limit] + ("…" if len(text) > limit else "")
 
 
 def quoted(word: str) -> str:

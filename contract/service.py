@@ -15,6 +15,7 @@ import uvloop
 
 from contract import logs
 from contract.errors import ParadeError
+from contract.printable import printable
 from contract.readiness import Readiness
 from contract.settings import Settings, load_for_service
 
@@ -64,7 +65,7 @@ def _ended_with(part: "asyncio.Task[None]", stop: asyncio.Event) -> Exception | 
 
 
 def _end(service: str, line: str, status: int) -> NoReturn:
-    print(f"{service}: {' '.join(line.splitlines())}", file=sys.stderr)  # noqa: T201
+    print(printable(f"{service}: {' '.join(line.splitlines())}"), file=sys.stderr)  # noqa: T201
     sys.exit(status)
 
 

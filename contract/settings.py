@@ -181,7 +181,7 @@ def load(**given: Any) -> Settings:
     except ValidationError as problem:
         first = problem.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        about = f"{environment_name(name)}={first['input']!r}: " if name else ""
+        about = f"{environment_name(name)}='{first['input']}': " if name else ""
         message = about + first["msg"].removeprefix("Value error, ")
         raise ParadeError(message) from None
 

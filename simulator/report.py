@@ -57,7 +57,7 @@ class Report:
         else:
             console.print(f"[bold red]FAILED[/]  {len(self.differences):,} clients are wrong, the first ones:")
             for difference in self.differences[:5]:
-                console.print(f"  {difference}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"  {difference}", markup=False, emoji=False, highlight=False, soft_wrap=True)
         console.print(
             f"{self.events:,} events in {self.seconds:.2f} s: [bold]{self.events_per_s:,.0f} events/s[/], "
             f"{self.notifications_per_s:,.0f} notifications/s",

@@ -1,4 +1,4 @@
-"""Sessions of the documentation, typed word for word into a shell on a terminal, answer by answer."""
+"""Programs on a terminal: sessions of the documentation, typed word for word, and whatever a program sends to one."""
 
 import os
 import pty
@@ -6,7 +6,7 @@ import re
 import select
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -44,13 +44,22 @@ def check_session(
     assert len(answers) == len(steps) + 1
 
 
-def _typed(script: str, folder: Path, environment: Mapping[str, str]) -> str:
-    """What bash prints; redis-cli prints differently for people, so it must see a terminal."""
+def on_terminal(
+    command: list[str],
+    until: Callable[[bytes], bool] = lambda _: False,
+    folder: Path | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    errors: int | None = None,
+) -> bytes:
+    """All that a command sends to the terminal it runs on, to its end or `until` that is enough.
+
+    `errors` is where standard error goes; without it that is the terminal, too.
+    """
     master, terminal = pty.openpty()
     with subprocess.Popen(
-        ["bash", "-m", "-c", script],
-        stdin=terminal, stdout=terminal, stderr=subprocess.DEVNULL, cwd=folder, env={**os.environ, **environment},
-    ) as bash:  # fmt: skip
+        command, stdin=terminal, stdout=terminal, stderr=terminal if errors is None else errors,
+        cwd=folder, env={**os.environ, **environment},
+    ) as process:  # fmt: skip
         os.close(terminal)
         output = b""
         deadline = time.monotonic() + SESSION_S
@@ -59,8 +68,15 @@ def _typed(script: str, folder: Path, environment: Mapping[str, str]) -> str:
                 output += os.read(master, 65536)
             except OSError:  # how Linux says that the last one who held the terminal is gone
                 break
-            if bash.poll() is not None and not select.select([master], [], [], 0.2)[0]:
+            if until(output) or (process.poll() is not None and not select.select([master], [], [], 0.2)[0]):
                 break
-        bash.kill()
+        process.kill()
     os.close(master)
+    return output
+
+
+def _typed(script: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """What bash prints; redis-cli prints differently for people, so it must see a terminal."""
+    command = ["bash", "-m", "-c", script]
+    output = on_terminal(command, folder=folder, environment=environment, errors=subprocess.DEVNULL)
     return output.decode().replace("\r\n", "\n")

@@ -173,7 +173,7 @@ def test_refused_lines_are_shown_as_the_text_that_they_are(stage: Stage) -> None
     shown = stage.browser.run(
         "[...document.querySelectorAll('#rejected tbody tr')].map((row) => row.cells[2].textContent)"
     )
-    assert shown[: len(hostile)][::-1] == [*hostile[:2], "\\u001b[31m\\u202ereversed", hostile[3]]
+    assert shown[: len(hostile)][::-1] == [*hostile[:2], "\\x1b[31m\\u202ereversed", hostile[3]]
     assert stage.browser.run("document.querySelectorAll('#rejected img, #rejected script, #rejected b').length") == 0
     assert "owned" not in stage.browser.run("document.title")
 

@@ -1,0 +1,167 @@
+"""Nothing that a peer sends, or that stands in Redis, reaches a terminal as anything but text."""
+
+import base64
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from contract.frames import Frame, Place
+from contract.keys import Keys
+from tests.servers import free_port
+from tests.system.deployment import ROOT, Deployment, wait_until
+from tests.system.terminal import on_terminal
+from tests.system.up import PARADE, clean_environment, parade, started
+
+HOSTILE = b"\x1b]0;owned\x07\xc2\x9b2J\x9b3J\xe2\x80\xae\x7f[red]:smile:"
+"""Sets a window's title, clears the screen (C1 as a character and as a byte), turns text round, deletes; and markup."""
+SHOWN = r"\x1b]0;owned\x07\u009b2J\x9b3J\u202e\x7f[red]:smile:"
+FRESH_MS = 3_600_000
+"""How far a report is ahead of time, so that it is a fresh one for as long as the test takes."""
+OWN = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\r\n")
+"""What a program of ours sends to a terminal: styles, cursor, screen; and line ends."""
+
+
+def assert_harmless(output: bytes) -> str:
+    """The text that a terminal is sent, without styles; only printable characters may be left."""
+    text = OWN.sub(lambda found: b"\n" if found[0] == b"\r\n" else b"", output).decode()
+    odd = {character for character in text if not character.isprintable()} - {"\n"}
+    assert not odd, f"{odd} in {output!r}"
+    return text
+
+
+class Stage:
+    """A namespace on a server, and the commands that look at it."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.options = ["--redis-url", url, "--namespace", namespace]
+        self.keys = Keys(namespace)
+        self.redis: Any = redis.Redis.from_url(url)
+
+    def shown(self, *command: str, twice: str | None = None) -> str:
+        """What a command shows on a terminal, to its end or until it shows a text twice."""
+        enough = (lambda output: output.count(twice.encode()) == 2) if twice else (lambda _: False)
+        environment = {"TERM": "xterm-256color", "COLUMNS": "400", "LINES": "60"}
+        return assert_harmless(on_terminal([PARADE, *command, *self.options], enough, environment=environment))
+
+
+@pytest.fixture
+def stage(valkey_url: str, namespace: str) -> Iterator[Stage]:
+    subject = Stage(valkey_url, namespace)
+    yield subject
+    subject.redis.close()
+
+
+@pytest.fixture
+def poisoned(stage: Stage) -> Stage:
+    """A deployment whose keys hold what somebody else put there, in every place that is shown."""
+    seconds, _ = stage.redis.time()
+    now_ms = seconds * 1000
+    name = b"fanout/" + HOSTILE
+    facts = {"node": HOSTILE.decode(errors="surrogateescape"), "not_ready": ["\x1b]0;owned\x07\x9b2J\u202e"]}
+    stage.redis.hset(stage.keys.services, name, b"%d %b" % (now_ms + FRESH_MS, json.dumps(facts).encode()))
+    stage.redis.hset(stage.keys.services, b"listener/" + HOSTILE, b"%d {}" % (now_ms - 20_000))
+    stage.redis.hset(stage.keys.nodes, HOSTILE, b"1 %d 1 -" % (now_ms + FRESH_MS))
+    stage.redis.set(stage.keys.lease, HOSTILE)
+    stage.redis.hset(stage.keys.state, mapping={"next": 3, "epoch": HOSTILE})
+    stage.redis.xadd(stage.keys.rejected, {"reason": HOSTILE, "line": HOSTILE + b"\r\n"})
+    stage.redis.sadd(stage.keys.online.encode() + HOSTILE, "50")
+    stage.redis.sadd(stage.keys.followers + "50", HOSTILE)
+    return stage
+
+
+def test_the_terminal_would_have_been_written_to(poisoned: Stage) -> None:
+    """What this file looks for is there: the same key through a program that escapes nothing."""
+    raw = poisoned.redis.get(poisoned.keys.lease)
+    output = on_terminal([sys.executable, "-c", f"import os; os.write(1, {raw!r})"])
+    with pytest.raises((AssertionError, UnicodeDecodeError)):
+        assert_harmless(output)
+
+
+def test_what_stands_in_redis(poisoned: Stage) -> None:
+    for command in ("rejected", "graph 50"):
+        assert SHOWN in poisoned.shown(*command.split())
+    for text in (poisoned.shown("status"), poisoned.shown("top", "--seconds", "2")):
+        assert f"{SHOWN} sequences" in text
+        assert f"epoch {SHOWN}" in text
+        assert f"listener/{SHOWN} is gone" in text
+        assert f"fanout/{SHOWN} is not ready: \\x1b]0;owned\\x07\\u009b2J\\u202e" in text
+        assert "\\x1b]0;owned" in text
+    assert f"{SHOWN} is sequencing" in poisoned.shown("reset", "--yes")
+    for command in ("rejected --json", "graph 50 --json", "status --json"):
+        assert json.dumps(SHOWN)[1:-1] in poisoned.shown(*command.split())
+
+
+def test_what_is_published(poisoned: Stage) -> None:
+    for options in ([], ["--json"]):
+        with started("tap", "--all", *options, *poisoned.options) as tap:
+            assert tap.stdout is not None
+            wait_until(lambda: poisoned.redis.pubsub_numpat() > 0, "the tap listens")
+            poisoned.redis.publish(poisoned.keys.user.encode() + HOSTILE, b"1|P|2|" + HOSTILE + b"\n" + HOSTILE + b"\n")
+            poisoned.redis.publish(poisoned.keys.broadcast, Frame(1, b"1-1", 0, 2, Place(b"e", b""), 1).encode())
+            lines = [tap.stdout.readline() for _ in range(2)]
+            assert all(line.removesuffix("\n").isprintable() for line in lines), lines
+            assert SHOWN in "".join(lines).replace("\\\\", "\\")
+        wait_until(lambda: poisoned.redis.pubsub_numpat() == 0, "it is gone")
+
+
+def test_what_is_exported_and_listed_tells_the_exact_bytes(poisoned: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "rejected.jsonl"
+    assert parade("rejected", "--export", str(file), *poisoned.options).returncode == 0
+    exported = file.read_bytes()
+    assert re.fullmatch(rb"[ -~]*\n", exported)
+    assert exported.decode() == parade("rejected", "--json", *poisoned.options).stdout
+    entry = json.loads(exported)
+    assert base64.b64decode(entry["line_base64"]) == HOSTILE + b"\r\n"
+    assert (entry["line"], entry["reason"]) == (SHOWN, SHOWN)
+
+
+def test_a_source_s_lines_as_they_come(stage: Stage, valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    with Deployment(valkey_url, namespace, tmp_path / "log") as deployment:
+        deployment.start_all(fanouts=1)
+        with socket.create_connection(("127.0.0.1", deployment.event_port), 5) as source:
+            source.sendall(HOSTILE + b"\n" + HOSTILE)
+        wait_until(lambda: stage.redis.xlen(stage.keys.rejected) == 2, "both are recorded")
+        text = stage.shown("rejected", "--follow", twice=SHOWN)
+    assert "not an event" in text
+    assert "no line end" in text
+
+
+@pytest.mark.parametrize(("service", "setting"), [("listener", "event_port"), ("fanout", "client_port")])
+def test_what_a_balancer_says_in_the_log(service: str, setting: str, stage: Stage) -> None:
+    port = free_port()
+    options = ["--redis-url", stage.options[1], "--namespace", stage.keys.namespace, "--proxy-protocol"]
+    options += [f"--{setting.replace('_', '-')}", str(port)]
+    told: list[bool] = []
+
+    def enough(output: bytes) -> bool:
+        if b"listening" in output and not told:
+            told.append(True)
+            with socket.create_connection(("127.0.0.1", port), 5) as peer:
+                peer.sendall(b"PROXY TCP4 " + HOSTILE + b" 1.1.1.1 " + HOSTILE + b" 2\r\n\x1b]2;user\r\n")
+        return b"_refused" in output or b"source_connected" in output
+
+    command = [sys.executable, "-m", service, *options]
+    text = assert_harmless(on_terminal(command, enough, folder=ROOT, environment={"TERM": "xterm"}))
+    assert f"{SHOWN}:{SHOWN}" in text
+
+
+def test_errors_that_quote_what_was_given() -> None:
+    url = "redis://127.0.0.1:1/0"
+    for command in (
+        [PARADE, "tap", HOSTILE, "--redis-url", url],
+        [PARADE, "graph", HOSTILE, "--redis-url", url],
+        [PARADE, "status", "--redis-url", url, "--namespace", HOSTILE + b" "],
+        [sys.executable, "-m", "listener", "--log-level", HOSTILE],
+    ):
+        done = subprocess.run(command, capture_output=True, env=clean_environment(), cwd=ROOT, check=False)  # type: ignore[arg-type]
+        assert done.returncode == 1
+        assert_harmless(done.stderr.replace(b"\n", b"\r\n"))
+        assert "\\x1b]0;owned" in done.stderr.decode()
