@@ -1,5 +1,6 @@
 """The `parade` command: its subcommands, their options and what they print."""
 
+import http.client
 import json
 import socket
 import sys
@@ -25,7 +26,7 @@ from console.options import (
 from console.terminal import terminal
 from contract.errors import ParadeError, RedisUnavailableError
 from contract.printable import printable
-from contract.redis_url import place
+from contract.redis_url import redacted
 from contract.service import raise_file_limit
 from contract.settings import Settings, environment_name
 from simulator.report import Report
@@ -234,7 +235,7 @@ def reset(
     settings = deployment(redis_url=redis_url, namespace=namespace)
     redis_calls.refuse_while_sequencing(settings)
     if not yes:
-        where = place(settings.redis_url)
+        where = redacted(settings.redis_url)
         question = f"Delete every key that begins with {printable(settings.keys.prefix)} on {where}?"
         if not typer.confirm(question):
             raise ParadeError("nothing deleted")
@@ -275,11 +276,13 @@ def _next_number(settings: Settings, listener: str | None) -> int:
 
 
 def _ask_listener(url: str) -> dict[str, int]:
+    if "@" in url:  # it would be sent nowhere, and shown in the error
+        raise ParadeError("--listener-health takes no user and no password")
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/readyz", timeout=5) as answer:  # noqa: S310 (the user's own URL)
             facts = json.load(answer)
         return {name: int(facts[name]) for name in ("next", "backlog", "waiting")}
-    except (OSError, ValueError, KeyError) as problem:
+    except (OSError, ValueError, KeyError, http.client.HTTPException) as problem:
         raise ParadeError(f"the listener's health at {url} does not say the next number: {problem}") from None
 
 

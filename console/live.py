@@ -14,7 +14,7 @@ from console import overview
 from console.redis_calls import connected
 from contract.errors import ParadeError
 from contract.printable import printable
-from contract.redis_url import place
+from contract.redis_url import redacted
 from contract.settings import Settings
 
 LOOK_S = 1.0
@@ -65,7 +65,7 @@ async def watch(find: Callable[[], Settings], live: Live) -> None:
 
 
 async def _look(settings: Settings, live: Live) -> None:
-    where = {"namespace": printable(settings.namespace), "redis": place(settings.redis_url)}
+    where = {"namespace": printable(settings.namespace), "redis": redacted(settings.redis_url)}
     looks: deque[overview.Snapshot] = deque(maxlen=LOOKS_APART)
     with connected(settings) as client:
         while True:

@@ -10,7 +10,6 @@ import typer
 from console import graph, rejected, skip, status, tap, top
 from console.options import INTERRUPTED, Json, Namespace, RedisUrl, deployment
 from contract import logs
-from contract.redis_url import parse
 
 app = typer.Typer()
 PANEL = "Look inside a deployment (of --redis-url, or the `parade up` on this machine)"
@@ -81,8 +80,8 @@ def rejected_command(
 ) -> None:
     """List what was refused or skipped, and why; the oldest first.
 
-    What is no printable text is shown as escapes, such as \\x1b. With --json, and in an exported file, `line_base64` has
-    the exact bytes, line end included.
+    What is no printable text is shown as escapes, such as \\x1b. With --json, and in an exported file, `line_base64`
+    has the exact bytes, line end included.
 
     With --json one object a line: `parade rejected --count 0 --json | jq -r .reason | sort | uniq -c`.
     """
@@ -149,7 +148,6 @@ def dashboard_command(
     from console import dashboard
 
     find = partial(deployment, redis_url=redis_url, namespace=namespace)
-    settings = find()
+    settings = find()  # a mistake in the options ends the command; what goes wrong later is shown on the page
     logs.configure("dashboard", settings.log_level)
-    parse(settings.redis_url)  # a mistake in the options ends the command; what goes wrong later is shown on the page
     dashboard.run(dashboard.Place(host, port, password or None), find)

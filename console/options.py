@@ -6,6 +6,7 @@ import typer
 
 from console import running
 from contract.errors import ParadeError
+from contract.redis_url import redacted
 from contract.settings import Settings, environment_name, load
 
 INTERRUPTED = 130
@@ -59,6 +60,7 @@ def deployment(**options: Any) -> Settings:
 
 def _only_one(found: list[running.Running]) -> running.Running | None:
     if len(found) > 1:
-        servers = ", ".join(each.redis_url for each in found)
-        raise ParadeError(f"several `parade up` run on this machine: say which with --redis-url, one of {servers}")
+        each = ", ".join(f"{one.event_port} ({redacted(one.redis_url)})" for one in found)
+        which = f"{environment_name('event_port')}, one of {each}, or with --redis-url"
+        raise ParadeError(f"several `parade up` run on this machine: say which with {which}")
     return found[0] if found else None

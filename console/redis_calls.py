@@ -7,17 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis.sentinel import Sentinel
 
+from console.redis_client import client_of
 from contract import redis_url
 from contract.errors import ParadeError, RedisDataError, RedisUnavailableError, RedisUnsuitableError
 from contract.keys import Keys
 from contract.printable import printable
 from contract.redis_checks import findings
 from contract.redis_data import number_in
-from contract.redis_url import RedisUrl, place
+from contract.redis_url import redacted, without_secrets
 from contract.refusals import data_problem, keys_of, lacks_a_right, missing_right
 from contract.reports import parse_node_report
 from contract.settings import Settings
@@ -26,7 +24,7 @@ from contract.settings import Settings
 @contextmanager
 def connected(settings: Settings) -> Iterator["redis.Redis"]:
     """A client for a few commands. RedisUnavailableError when the server can't be reached or refuses."""
-    with _client(redis_url.parse(settings.redis_url), settings.redis_timeout_s) as client:
+    with client_of(redis_url.parse(settings.redis_url), settings.redis_timeout_s) as client:
         try:
             yield client
         except redis.RedisError as problem:
@@ -34,14 +32,14 @@ def connected(settings: Settings) -> Iterator["redis.Redis"]:
 
 
 def _in_words(problem: redis.RedisError, client: "redis.Redis", settings: Settings) -> RedisUnavailableError:
-    refusal, command = str(problem), getattr(problem, "command", ())
+    refusal, command = told(problem, settings), getattr(problem, "command", ())
     if isinstance(problem, redis.exceptions.NoPermissionError) or lacks_a_right(refusal):
         return missing_right(refusal, command, settings)
     types: dict[str, str] = {}
     with contextlib.suppress(redis.RedisError):
         types = {key: _type(client, key) for key in keys_of(refusal, command, settings.keys)}
     known = data_problem(refusal, command, settings.keys, types)
-    return known or RedisUnavailableError(f"Redis at {place(settings.redis_url)}: {refusal}{_hint(settings)}")
+    return known or RedisUnavailableError(f"Redis at {redacted(settings.redis_url)}: {refusal}{_hint(settings)}")
 
 
 def _type(client: "redis.Redis", key: str) -> str:
@@ -49,15 +47,10 @@ def _type(client: "redis.Redis", key: str) -> str:
     return bytes(found).decode()
 
 
-class NamingClient(redis.Redis):
-    """A client whose errors have the `command` that was refused."""
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        try:
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-        except redis.ResponseError as problem:
-            problem.command = args  # type: ignore[attr-defined]
-            raise
+def told(problem: redis.RedisError, settings: Settings) -> str:
+    """What went wrong, for messages: without the password, which a server may quote."""
+    where = redis_url.parse(settings.redis_url)
+    return without_secrets(str(problem), where.password, where.sentinel_password)
 
 
 def _hint(settings: Settings) -> str:
@@ -67,31 +60,9 @@ def _hint(settings: Settings) -> str:
     return "; no `parade up` of yours runs on this machine: start it, or give --redis-url"
 
 
-def _client(where: RedisUrl, timeout_s: float) -> "redis.Redis":
-    options: dict[str, Any] = {
-        # RESP2, because a server that is too old to know RESP3 must get to say how old it is.
-        "protocol": 2,
-        "socket_connect_timeout": timeout_s,
-        "socket_timeout": timeout_s,
-        # The library would try ten times, so that a server that hangs would be noticed after a minute.
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if where.tls:
-        options |= {"ssl": True, "ssl_ca_certs": where.ca_file}
-    login: dict[str, Any] = {"username": where.username, "password": where.password, "db": where.db}
-    if where.sentinels:
-        asking = options | {"username": where.sentinel_username, "password": where.sentinel_password}
-        sentinel = Sentinel(where.sentinels, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
-        primary: redis.Redis = sentinel.master_for(where.service, NamingClient, **login)  # type: ignore[no-untyped-call]
-        return primary
-    if where.path is not None:
-        return NamingClient(unix_socket_path=where.path, **options, **login)
-    return NamingClient(where.host, where.port, **options, **login)
-
-
 def check_server(settings: Settings) -> None:
     """Make sure that a suitable server answers."""
-    where = place(settings.redis_url)
+    where = redacted(settings.redis_url)
     with connected(settings) as client:
         info = {name: str(value) for name, value in client.info().items()}
     for finding in findings(info, {}, settings):

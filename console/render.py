@@ -7,7 +7,7 @@ from rich.text import Text
 from console.advice import SILENT_S
 from console.facts import CRITICAL, NOTICE, Node, Overview
 from contract.printable import printable
-from contract.redis_url import place
+from contract.redis_url import redacted
 from contract.settings import Settings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -19,7 +19,7 @@ BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 def header(seen: Overview, settings: Settings, *, answers: bool = True) -> Text:
     """Which deployment this is, and whether it is well; without an answer of Redis it is not."""
     verdict = Text("well", "bold green") if seen.is_well and answers else Text("NOT WELL", "bold red")
-    where = f"{place(settings.redis_url)}, namespace {printable(settings.namespace)}"
+    where = f"{redacted(settings.redis_url)}, namespace {printable(settings.namespace)}"
     return Text.assemble(("parade", "bold"), f"  {where}  ", verdict)
 
 

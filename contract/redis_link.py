@@ -14,7 +14,6 @@ Rules kept here:
 import asyncio
 import hashlib
 import re
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -25,7 +24,7 @@ import hiredis
 
 from contract import redis_url
 from contract.errors import RedisUnavailableError
-from contract.redis_url import RedisUrl, place
+from contract.redis_url import RedisUrl, redacted, without_secrets
 from contract.settings import Settings
 
 Reply = Any
@@ -169,9 +168,9 @@ async def connect(url: str, timeout_s: float, name: str) -> RedisLink:
                 raise
             return link
     except TimeoutError:
-        raise RedisUnavailableError(f"Redis at {place(url)} did not answer within {timeout_s:g} s") from None
+        raise RedisUnavailableError(f"Redis at {redacted(url)} did not answer within {timeout_s:g} s") from None
     except OSError as problem:
-        raise RedisUnavailableError(f"Redis at {place(url)} can't be reached: {problem}") from None
+        raise RedisUnavailableError(f"Redis at {redacted(url)} can't be reached: {problem}") from None
 
 
 async def _find_primary(where: RedisUrl, timeout_s: float) -> RedisUrl:
@@ -205,8 +204,8 @@ async def _open(where: RedisUrl, timeout_s: float) -> RedisLink:
     if where.path is not None:
         _, link = await loop.create_unix_connection(lambda: RedisLink(timeout_s), where.path)
         return link
-    tls = ssl.create_default_context(cafile=where.ca_file) if where.tls else None
-    _, link = await loop.create_connection(lambda: RedisLink(timeout_s), where.host, where.port, ssl=tls)
+    context = where.tls.context() if where.tls else None
+    _, link = await loop.create_connection(lambda: RedisLink(timeout_s), where.host, where.port, ssl=context)
     return link
 
 
@@ -220,8 +219,12 @@ async def _log_in(link: RedisLink, where: RedisUrl, name: str) -> None:
 
 
 async def _authenticate(link: RedisLink, username: str | None, password: str | None) -> None:
-    if password:
+    if not password:
+        return
+    try:
         await link.call("AUTH", *([username] if username else []), password)
+    except RedisRefusedError as refusal:
+        raise RedisRefusedError(without_secrets(str(refusal), password), ("AUTH",)) from None
 
 
 async def wait_for_replicas(calls: Calls, settings: Settings) -> None:

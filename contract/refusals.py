@@ -12,7 +12,7 @@ from contract.errors import RedisDataError, RedisRightsError, RedisUnavailableEr
 from contract.keys import Keys
 from contract.redis_data import junk_in_field, quoted, shown, wrong_type
 from contract.redis_link import Calls, RedisRefusedError
-from contract.redis_url import place
+from contract.redis_url import redacted
 from contract.settings import Settings
 
 Word = bytes | str | int | float
@@ -38,7 +38,7 @@ def missing_right(refusal: str, command: Sequence[Word], settings: Settings) -> 
     on = f" on {', '.join(named[:KEYS_NAMED])}{', …' if len(named) > KEYS_NAMED else ''}" if named else ""
     what = f"run {name}" if name else "do that"
     return RedisRightsError(
-        f"Redis at {place(settings.redis_url)} does not let its user {what}{on}: {shown(refusal, 200)}; "
+        f"Redis at {redacted(settings.redis_url)} does not let its user {what}{on}: {shown(refusal, 200)}; "
         f"grant it with: redis-cli ACL SETUSER <user> resetkeys '~{prefix}*' '&{prefix}*' +@all"
     )
 

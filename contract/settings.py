@@ -4,7 +4,10 @@ Each has an environment name: `PARADE_` and the field's name in capitals. The se
 an option (`python -m fanout --client-port 9100`). The table in the README is checked against this class.
 """
 
+import contextlib
+import io
 import re
+import sys
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -12,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contract.errors import ParadeError
 from contract.keys import Keys
+from contract.redis_url import parse, redacted_within
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -37,7 +41,7 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Redis or Valkey server")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey server")
     namespace: str = Field("parade", description="prefix of every key, so that deployments can share a Redis")
     host: str = Field("127.0.0.1", description="address that the event and client ports bind to")
     event_port: int = Field(9090, ge=0, le=65535, description="port for event sources")
@@ -153,6 +157,12 @@ class Settings(BaseSettings):
             raise ValueError("must be 1 to 100 printable ASCII characters, without blanks and braces")
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: str) -> str:
+        parse(value)
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
@@ -181,7 +191,8 @@ def load(**given: Any) -> Settings:
     except ValidationError as problem:
         first = problem.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        about = f"{environment_name(name)}='{first['input']}': " if name else ""
+        shown = str(first["input"])
+        about = f"{environment_name(name)}='{redacted_within(shown, [shown])}': " if name else ""
         message = about + first["msg"].removeprefix("Value error, ")
         raise ParadeError(message) from None
 
@@ -194,7 +205,12 @@ def load_for_service(service: str, options: list[str]) -> Settings:
         f"The {service} of Parade. Every option can be set in the environment too: "
         f"--client-port as {environment_name('client_port')}."
     )
-    return load(_cli_parse_args=options, _cli_prog_name=f"python -m {service}")
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return load(_cli_parse_args=options, _cli_prog_name=f"python -m {service}")
+    finally:
+        sys.stderr.write(redacted_within(errors.getvalue(), options))
 
 
 def environment_name(field: str) -> str:

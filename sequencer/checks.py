@@ -8,7 +8,7 @@ from contract.errors import RedisUnsuitableError
 from contract.redis_checks import CONFIG_NAMES, Finding, findings, parse_info
 from contract.redis_data import wrong_type
 from contract.redis_link import Calls, Command, RedisRefusedError, Reply
-from contract.redis_url import place
+from contract.redis_url import redacted
 from contract.refusals import lacks_a_right, missing_right
 from contract.settings import Settings
 
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 async def check_server(calls: Calls, settings: Settings, said: set[Finding]) -> None:
     """Warn once of what can do harm. RedisUnsuitableError when the server can't do the job."""
-    where = place(settings.redis_url)
+    where = redacted(settings.redis_url)
     info = parse_info(await _allowed(calls, settings, ("INFO",)))
     for finding in findings(info, await _config(calls), settings):
         if finding.fatal:

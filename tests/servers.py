@@ -6,7 +6,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,11 +52,18 @@ def system_server(port: int, *options: str) -> Iterator["subprocess.Popen[bytes]
 
 @contextmanager
 def sentinel_server(
-    program: Program, port: int, folder: Path, service: str, primary_port: int, password: str
+    program: Program,
+    port: int,
+    folder: Path,
+    service: str,
+    primary_port: int,
+    password: str,
+    more: Sequence[str] = (),
+    wait_on: int = 0,
 ) -> Iterator[None]:
     """A Sentinel that watches over a primary on loopback and needs a second one's vote to replace it.
 
-    `password` is that of the data servers.
+    `password` is that of the data servers; `more` are lines of its configuration; it is ready when `wait_on` is open.
     """
     assert program.path is not None
     config = folder / f"sentinel-{port}.conf"
@@ -68,8 +75,9 @@ def sentinel_server(
     ]
     lines += [f"sentinel auth-pass {service} {password}"]
     lines += [f"sentinel down-after-milliseconds {service} 1000", f"sentinel failover-timeout {service} 10000"]
+    lines += more
     config.write_text("\n".join(lines) + "\n")
-    with _listening(port, [str(program.path), str(config), "--sentinel"]):
+    with _listening(wait_on or port, [str(program.path), str(config), "--sentinel"]):
         yield
 
 

@@ -1,0 +1,94 @@
+"""The commands' connection to Redis: a blocking client that takes a URL to mean what `contract/redis_link.py` does."""
+
+import socket
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+
+from contract.errors import RedisUnavailableError
+from contract.redis_tls import Tls
+from contract.redis_url import RedisUrl
+
+
+class _TlsConnection(redis.SSLConnection):
+    """With a context of ours: the library's own trusts this machine's authorities beside those of `ssl_ca_certs`."""
+
+    def __init__(self, *, tls: Tls, **options: Any) -> None:
+        self._tls = tls
+        super().__init__(**options)
+
+    def _wrap_socket_with_ssl(self, sock: socket.socket) -> socket.socket:
+        try:
+            return self._tls.context().wrap_socket(sock, server_hostname=self.host)
+        except RedisUnavailableError as problem:
+            raise redis.ConnectionError(str(problem)) from None
+
+
+class _TlsToPrimary(SentinelManagedConnection, _TlsConnection):
+    pass
+
+
+class _Sentinels(Sentinel):
+    """The library's own would connect to the Sentinels by its own TLS, and name none of them in its error."""
+
+    def __init__(self, where: RedisUrl, options: dict[str, Any]) -> None:
+        super().__init__([])  # type: ignore[no-untyped-call]
+        login = {"username": where.sentinel_username, "password": where.sentinel_password}
+        self.sentinels = [
+            redis.Redis(connection_pool=_pool(where, options | login | {"host": host, "port": port}))
+            for host, port in where.sentinels
+        ]
+        self._addresses = where.sentinels
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        problems = []
+        for (host, port), client in zip(self._addresses, self.sentinels, strict=True):
+            try:
+                found: Any = client.sentinel_get_master_addr_by_name(service_name)
+            except redis.RedisError as problem:
+                problems.append(f"{host}:{port}: {problem}")
+                continue
+            if found:
+                return found[0].decode(), int(found[1])
+            problems.append(f"{host}:{port}: knows no service {service_name}")
+        raise redis.ConnectionError(f"no Sentinel names the primary of {service_name}: {'; '.join(problems)}")
+
+
+class NamingClient(redis.Redis):
+    """A client whose errors have the `command` that was refused."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as problem:
+            problem.command = args  # type: ignore[attr-defined]
+            raise
+
+
+def client_of(where: RedisUrl, timeout_s: float) -> "redis.Redis":
+    """A client that connects with its first command. redis.RedisError from then on."""
+    options: dict[str, Any] = {
+        # RESP2, because a server that is too old to know RESP3 must get to say how old it is.
+        "protocol": 2,
+        "socket_connect_timeout": timeout_s,
+        "socket_timeout": timeout_s,
+        # The library would try ten times, so that a server that hangs would be noticed after a minute.
+        "retry": Retry(NoBackoff(), 0),
+    }
+    login: dict[str, Any] = {"username": where.username, "password": where.password, "db": where.db}
+    if where.sentinels:
+        kind = {"connection_class": _TlsToPrimary, "tls": where.tls} if where.tls else {}
+        sentinels = _Sentinels(where, options)
+        pool: Any = SentinelConnectionPool(where.service, sentinels, **kind, **options, **login)  # type: ignore[no-untyped-call]
+        return NamingClient.from_pool(pool)
+    if where.path is not None:
+        return NamingClient(unix_socket_path=where.path, **options, **login)
+    return NamingClient.from_pool(_pool(where, options | login | {"host": where.host, "port": where.port}))
+
+
+def _pool(where: RedisUrl, options: dict[str, Any]) -> redis.ConnectionPool:
+    kind: dict[str, Any] = {"connection_class": _TlsConnection, "tls": where.tls} if where.tls else {}
+    return redis.ConnectionPool(**kind, **options)
