@@ -7,6 +7,8 @@ up.py         the whole system on this machine, as real processes
 children.py   starting, watching and stopping them
 embedded.py   the embedded Valkey server, as a process of its own
 running.py    where the other commands find a system that `up` runs
+files.py      files and folders that others on this machine can not interfere with
+redis_client.py  a connection to Redis, as its URL says
 redis_calls.py  what the commands ask of Redis
 status.py, top.py, tap.py, rejected.py, graph.py, skip.py   the work of those commands
 terminal.py   text to a terminal, with nothing in it read as markup

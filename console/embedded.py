@@ -3,6 +3,9 @@
 With DIR the data (append-only file) and the log are kept there; without, all is gone when the server stops.
 A small shell beside it waits for standard input to end, which happens however the parent dies, and then
 ends the server.
+
+Without DIR it works in a new folder of its own: in one that others can write to it would load whatever `dump.rdb`
+they put there, and a snapshot that somebody asks for would be written through their links.
 """
 
 import os
@@ -21,25 +24,27 @@ CONFIG = {
     # Sets of numbers stay compact up to this size: 2 to 8 bytes a member instead of about 60.
     "set-max-intset-entries": "4096",
 }
-GUARD = 'cat > /dev/null; kill -TERM "$0" 2> /dev/null'
+GUARD = 'cat > /dev/null; kill -TERM "$0" 2> /dev/null; [ -z "$1" ] || rm -rf -- "$1"'
 
 
 def main() -> None:
     """Turn this process into the server."""
     port, *directory = sys.argv[1:]
-    options = CONFIG | {"bind": "127.0.0.1", "port": port, "save": "", "logfile": "/dev/null"}
-    if directory:
-        Path(directory[0]).mkdir(parents=True, exist_ok=True)
-        options |= {"dir": directory[0], "appendonly": "yes", "logfile": "valkey.log"}
-    else:
-        options |= {"dir": tempfile.gettempdir()}
-    words = [word for name, value in options.items() for word in (f"--{name}", *(value.split() or [""]))]
     try:
         program = str(get_binary_path())
     except ValkeyServerError as problem:
         sys.exit(f"the embedded server can't run here: {problem}; give a server with --redis-url")
-    subprocess.Popen(["/bin/sh", "-c", GUARD, str(os.getpid())], stdout=subprocess.DEVNULL)  # noqa: S603
-    os.execv(program, [program, *words])  # noqa: S606
+    options = CONFIG | {"bind": "127.0.0.1", "port": port, "save": "", "logfile": "/dev/null"}
+    passing = ""
+    if directory:
+        folder = directory[0]
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        options |= {"appendonly": "yes", "logfile": "valkey.log"}
+    else:
+        folder = passing = tempfile.mkdtemp(prefix="parade-")
+    words = [word for name, value in options.items() for word in (f"--{name}", *(value.split() or [""]))]
+    subprocess.Popen(["/bin/sh", "-c", GUARD, str(os.getpid()), passing], stdout=subprocess.DEVNULL)  # noqa: S603
+    os.execv(program, [program, *words, "--dir", folder])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """`parade rejected`: what was refused or skipped, listed, followed or exported."""
 
 import base64
-import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,9 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from console import redis_calls
+from console.files import written_whole
 from console.snapshot import rejection
 from console.terminal import terminal
-from contract.errors import ParadeError
 from contract.frames import after
 from contract.keys import Keys
 from contract.settings import Settings
@@ -49,19 +47,11 @@ def run(settings: Settings, count: int, *, follow: bool, as_json: bool) -> bool:
 
 def export(settings: Settings, path: Path) -> int:
     """Write everything that is kept to a file, as JSON lines; returns how many. The file is whole or not there."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
     written = 0
-    try:
-        with redis_calls.connected(settings) as client, partial.open("w") as file:
-            for each in _all(client, settings.keys):
-                file.write(_json(each) + "\n")
-                written += 1
-        partial.replace(path)
-    except OSError as problem:
-        raise ParadeError(f"can't write {path}: {problem.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
+    with redis_calls.connected(settings) as client, written_whole(path) as file:
+        for each in _all(client, settings.keys):
+            file.write(_json(each) + "\n")
+            written += 1
     return written
 
 

@@ -29,6 +29,7 @@ from rich.text import Text
 
 from console import redis_calls
 from console.facts import Overview
+from console.files import written_whole
 from console.overview import Snapshot, overview, read
 from console.render import header, nodes, size, sparkline, standing, warnings
 from console.terminal import terminal
@@ -108,10 +109,8 @@ def draw(settings: Settings, path: Path, seconds: float) -> None:
         for last in _pictures(client, settings, canvas, _not_pressed, seconds):  # noqa: B007 (the last one is drawn)
             pass
     canvas.print(last)
-    try:
-        path.write_text(_without_fonts(canvas.export_svg(title="parade top")))
-    except OSError as problem:
-        raise ParadeError(f"can't write {path}: {problem.strerror}") from None
+    with written_whole(path) as file:
+        file.write(_without_fonts(canvas.export_svg(title="parade top")))
 
 
 def _without_fonts(svg: str) -> str:
@@ -135,7 +134,7 @@ def _pictures(
         try:
             seen = history.add(read(client, settings.keys))
         except redis.RedisError as error:
-            problem = f"Redis does not answer: {error}"
+            problem = f"Redis does not answer: {redis_calls.told(error, settings)}"
         except RedisUnavailableError as error:
             problem = str(error)
         yield picture(seen, history, problem, settings, console)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from console.options import deployment
-from console.running import Running
+from console.running import Running, find_all
 from contract.errors import ParadeError
 
 
@@ -44,8 +44,19 @@ def test_the_only_one_is_found_on_whatever_port() -> None:
 def test_of_several_one_must_be_named() -> None:
     announced(9500)
     announced(9600)
-    with pytest.raises(ParadeError, match=r"--redis-url, one of redis://127.0.0.1:9501/0, redis://127.0.0.1:9601/0"):
+    each = r"9500 \(redis://127.0.0.1:9501/0\), 9600 \(redis://127.0.0.1:9601/0\)"
+    with pytest.raises(ParadeError, match=rf"PARADE_EVENT_PORT, one of {each}, or with --redis-url"):
         deployment()
+    assert deployment(event_port=9600).redis_url == "redis://127.0.0.1:9601/0"
+
+
+def test_of_several_no_password_is_shown() -> None:
+    for port in (9500, 9600):
+        Running(os.getpid(), f"rediss://user:secret@h:{port}/0?ssl_password=secret", "ns", port, port + 1).announce()
+    with pytest.raises(ParadeError, match=r"9500 \(rediss://h:9500/0\)") as refused:
+        deployment()
+    assert "secret" not in str(refused.value)
+    assert "secret" not in repr(find_all())
 
 
 def test_one_that_has_died_is_not_found() -> None:
