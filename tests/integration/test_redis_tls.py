@@ -12,6 +12,7 @@ from console.redis_calls import connected
 from contract.errors import RedisUnavailableError
 from contract.redis_link import connect
 from contract.settings import load
+from tests.programs import SYSTEM
 from tests.servers import free_port, sentinel_server, system_server
 
 KEY_PASSWORD = "ke&y pass"  # noqa: S105
@@ -169,7 +170,7 @@ async def test_sentinels_and_their_primary(ways, redis_url: str, made: Certifica
     login = ["--requirepass", "data"]
     with (
         tls_server(made, "server", *login) as port,
-        sentinel_server(0, tmp_path, "main", port, "data", lines, wait_on=sentinel),
+        sentinel_server(SYSTEM, 0, tmp_path, "main", port, "data", lines, wait_on=sentinel),
     ):
         url = (
             url_of(sentinel, made, TRUST, CERTIFICATE, KEY)

@@ -18,6 +18,7 @@ from console.redis_calls import connected
 from contract.errors import RedisUnavailableError
 from contract.redis_link import connect
 from contract.settings import load
+from tests.programs import SYSTEM
 from tests.servers import free_port, sentinel_server, system_server
 from tests.system.deployment import ROOT, Deployment, wait_until
 from tests.system.up import PARADE, Up, clean_environment, parade, parade_up, started
@@ -139,7 +140,7 @@ def test_a_server_that_quotes_what_it_does_not_know(service: str, redis_url: str
     port, primary = free_port(), free_port()
     if service:
         (tmp_path / "rename").mkdir()
-        running = sentinel_server(port, tmp_path, service, primary, "any", ['rename-command AUTH ""'])
+        running = sentinel_server(SYSTEM, port, tmp_path, service, primary, "any", ['rename-command AUTH ""'])
         url = f"redis+sentinel://127.0.0.1:{port}/{service}/0?sentinel_password={ENCODED}"
     else:
         running = system_server(port, "--rename-command", "AUTH", "")  # type: ignore[assignment]

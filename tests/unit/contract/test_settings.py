@@ -43,7 +43,7 @@ def test_settings_that_contradict_each_other_are_refused(low: str, high: str) ->
     ["", "a b", "a\n", "a\r\nQUIT", "a\tb", "a\x00", "a\x7f", "a\u202eb", "{a}", "a{", "größe", "\udcff", "a" * 101],
 )
 def test_namespaces_that_would_break_keys_or_names_of_connections(namespace: str) -> None:
-    with pytest.raises(ParadeError, match=r"PARADE_NAMESPACE=.*: .*1 to 100 printable ASCII"):
+    with pytest.raises(ParadeError, match=r"(?s)PARADE_NAMESPACE=.*: .*1 to 100 printable ASCII"):
         load(namespace=namespace)
 
 
