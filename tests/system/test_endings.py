@@ -1,6 +1,7 @@
 """Whatever a service can't go on with ends it, at once, with one line and status 1: none stays up and does nothing."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_an_invalid_redis_url_ends_each_service(service: str, url: str) -> None:
     ports = ["--event-port", "0", "--client-port", "0", "--log-level", "error"]
     said = ended(["-m", service, "--redis-url", url, *ports])
     assert len(said.splitlines()) == 1, said
-    assert said.startswith(f"{service}: '{url.partition('?')[0]}' is not a Redis URL")
+    assert re.match(rf"{service}: \S+ is not a Redis URL: ", said)
 
 
 @pytest.mark.parametrize("service", SERVICES)
