@@ -68,9 +68,9 @@ def poisoned(stage: Stage) -> Stage:
     facts = {"node": HOSTILE.decode(errors="surrogateescape"), "not_ready": ["\x1b]0;owned\x07\x9b2J\u202e"]}
     stage.redis.hset(stage.keys.services, name, b"%d %b" % (now_ms + FRESH_MS, json.dumps(facts).encode()))
     stage.redis.hset(stage.keys.services, b"listener/" + HOSTILE, b"%d {}" % (now_ms - 20_000))
-    stage.redis.hset(stage.keys.nodes, HOSTILE, b"1 %d 1 -" % (now_ms + FRESH_MS))
+    stage.redis.hset(stage.keys.nodes, HOSTILE, b"1 %d 1 0" % (now_ms + FRESH_MS))
     stage.redis.set(stage.keys.lease, HOSTILE)
-    stage.redis.hset(stage.keys.state, mapping={"next": 3, "epoch": HOSTILE})
+    stage.redis.hset(stage.keys.state, mapping={"next": 3, "epoch": "e"})
     stage.redis.xadd(stage.keys.rejected, {"reason": HOSTILE, "line": HOSTILE + b"\r\n"})
     stage.redis.sadd(stage.keys.online.encode() + HOSTILE, "50")
     stage.redis.sadd(stage.keys.followers + "50", HOSTILE)
@@ -90,13 +90,19 @@ def test_what_stands_in_redis(poisoned: Stage) -> None:
         assert SHOWN in poisoned.shown(*command.split())
     for text in (poisoned.shown("status"), poisoned.shown("top", "--seconds", "2")):
         assert f"{SHOWN} sequences" in text
-        assert f"epoch {SHOWN}" in text
         assert f"listener/{SHOWN} is gone" in text
         assert f"fanout/{SHOWN} is not ready: \\x1b]0;owned\\x07\\u009b2J\\u202e" in text
         assert "\\x1b]0;owned" in text
     assert f"{SHOWN} is sequencing" in poisoned.shown("reset", "--yes")
     for command in ("rejected --json", "graph 50 --json", "status --json"):
         assert json.dumps(SHOWN)[1:-1] in poisoned.shown(*command.split())
+
+
+def test_errors_that_quote_what_stands_in_redis(poisoned: Stage) -> None:
+    poisoned.redis.hset(poisoned.keys.state, "epoch", HOSTILE)
+    assert SHOWN in poisoned.shown("status")
+    poisoned.redis.hset(poisoned.keys.nodes, HOSTILE, HOSTILE)
+    assert SHOWN in poisoned.shown("skip")
 
 
 def test_what_is_published(poisoned: Stage) -> None:
