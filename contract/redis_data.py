@@ -98,8 +98,12 @@ def wrong_type(key: str, found: str, wanted: str) -> RedisDataError:
 
 def no_member(key: str, member: bytes, wanted: str) -> RedisDataError:
     """A sorted set holds something that Parade never put there."""
-    advice = f"delete it with: redis-cli ZREM {quoted(key)} {quoted(shown(member))}"
-    return RedisDataError(key, f"holds '{shown(member)}', which is not {wanted}", advice)
+    text = shown(member)
+    advice = f"delete it with: redis-cli ZREM {quoted(key)} {quoted(text)}"
+    if not text.isprintable() or text.encode() != member:  # what can't be written into a command has a score at least
+        look = f"see its score with: redis-cli ZRANGE {quoted(key)} 0 -1 WITHSCORES"
+        advice = f"{look}, and delete it with: redis-cli ZREMRANGEBYSCORE {quoted(key)} <score> <score>"
+    return RedisDataError(key, f"holds '{text}', which is not {wanted}", advice)
 
 
 def shown(value: bytes | str, limit: int = 60) -> str:

@@ -88,6 +88,12 @@ class Redis:
             }
         )
 
+    def close(self) -> None:
+        """Let go of everything: Python can't see that only Lua holds on to a server."""
+        self._redis = None
+        self.data.clear()
+        self.commands.clear()
+
     def run(self, command: list[bytes]) -> Reply:
         """Run a command. RefusedError for an error answer."""
         handler = HANDLERS.get(command[0])

@@ -84,6 +84,7 @@ class World:
             for process in self.processes:
                 process.kill()
             self.loop.run(self.loop.time() + 10)
+            self.redis.close()
         self._raise_errors()
 
     def trace(self, what: str, who: object, detail: object = "") -> None:

@@ -35,8 +35,8 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = PATI
 def redis_at(url: str) -> Any:
     """A client of the server, or of the primary that the Sentinels name now."""
     options: dict[str, Any] = {"decode_responses": True, "encoding_errors": "replace"}
-    where = redis_url.parse(url)
-    if where.sentinels:
+    if "+sentinel:" in url:
+        where = redis_url.parse(url)
         options["password"] = where.password
         return Sentinel(where.sentinels).master_for(where.service, **options)  # type: ignore[no-untyped-call]
     return redis.Redis.from_url(url, **options)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contract.errors import RedisDataError
 from contract.printable import printable
-from contract.redis_data import event_in, number_in, position_in, shown, wrong_type
+from contract.redis_data import event_in, number_in, position_in, quoted, shown, wrong_type
 
 STATE = {b"next": b"7", b"batch": b"3", b"cursor": b"17-0", b"epoch": b"9f31c2", b"skip_to": b"0", b"late": b"-1"}
 
@@ -44,13 +44,16 @@ def test_any_state_is_a_position_or_refused(state: dict[bytes, bytes]) -> None:
         position_in("s", state)
 
 
-@pytest.mark.parametrize("junk", [b"", b"junk", b"3|B", b"3|B\n4|B\n", b"0|B\n", b"\n", b"3|X\n"])
+@pytest.mark.parametrize("junk", [b"", b"junk", b"3|B", b"3|B\n4|B\n", b"0|B\n", b"\n", b"3|X\n", b"x" * 99, b"\xff"])
 def test_what_waits_is_one_event(junk: bytes) -> None:
     assert event_in("w", b"3|B\n")[1] == b"3"
-    with pytest.raises(
-        RedisDataError, match=r"(?s)^w holds '.*', which is not an event line: delete it with: redis-cli ZREM"
-    ):
+    with pytest.raises(RedisDataError, match=r"(?s)^w holds '.*', which is not an event line: ") as found:
         event_in("w", junk)
+    told = str(found.value)
+    if junk in (b"", b"junk", b"3|B"):
+        assert told.endswith(f"delete it with: redis-cli ZREM w {quoted(junk.decode())}")
+    else:
+        assert told.endswith("and delete it with: redis-cli ZREMRANGEBYSCORE w <score> <score>")
 
 
 def test_a_number_that_is_not_there() -> None:
