@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install demo test test-compose soak check format bench bench-plots bench-compare lock clean
+.PHONY: help install demo test test-compose soak mutants check format bench bench-plots bench-compare lock clean
 COMPOSE_TESTS = $(BIN)/python -m pytest tests/compose $(ARGS)
 .DEFAULT_GOAL := help
 
@@ -24,6 +24,9 @@ test-compose: .venv/installed-dev ## the compose file on a real engine; ENGINE=s
 
 soak: .venv/installed-dev ## random faults against the whole system: MINUTES=30, ARGS="--seed 1 --json"
 	$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),30) $(ARGS)
+
+mutants: .venv/installed-dev ## small changes to the pure modules, each of which a test should notice: MODULE=fanout/merge
+	@$(BIN)/python -m tests.mutants $(MODULE) $(ARGS)
 
 check: .venv/installed-dev ## linters and types
 	$(BIN)/ruff check .

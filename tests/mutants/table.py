@@ -1,0 +1,53 @@
+"""Which tests judge which module: quick and near ones first, since a mutant's trial ends at the first that fails."""
+
+from dataclasses import dataclass
+
+_PIPELINE = "tests/unit/test_pipeline.py"
+_FUZZ = "tests/unit/test_fuzz.py"
+_MODEL = "tests/simulation/test_model.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A pure module, the tests that judge it, and the functions it is about (none: all of it)."""
+
+    path: str
+    tests: tuple[str, ...]
+    functions: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`sequencer.gap`."""
+        return self.path.removesuffix(".py").replace("/", ".")
+
+
+def _judged(path: str, *more_tests: str, functions: tuple[str, ...] = ()) -> Judged:
+    folder, _, file = path.rpartition("/")
+    return Judged(path, (f"tests/unit/{folder}/test_{file}", *more_tests), functions)
+
+
+TABLE = (
+    _judged("contract/events.py", _FUZZ),
+    _judged("contract/frames.py"),
+    _judged("contract/framing.py", _FUZZ),
+    _judged("contract/admission.py"),
+    _judged("contract/proxy_protocol.py", _FUZZ),
+    _judged("contract/peer_log.py"),
+    _judged("contract/stats.py", "tests/unit/contract/test_metrics.py"),
+    _judged("contract/redis_url.py"),
+    _judged("contract/redis_checks.py"),
+    _judged("listener/intake.py"),
+    _judged("sequencer/reader.py", _FUZZ, functions=("parse_entry", "batch_limit", "take_batch", "Entry.events")),
+    _judged("sequencer/ordering.py", _PIPELINE, _MODEL),
+    _judged("sequencer/gap.py"),
+    _judged("sequencer/routing.py", _PIPELINE, _MODEL),
+    _judged("sequencer/batch.py", _MODEL),
+    _judged("sequencer/window.py"),
+    _judged("sequencer/journal.py"),
+    _judged("fanout/members.py", _MODEL),
+    _judged("fanout/feed.py", _MODEL),
+    _judged("fanout/merge.py", _PIPELINE),
+    _judged("fanout/pressure.py"),
+    _judged("fanout/balance.py"),
+    _judged("fanout/clock.py"),
+)
