@@ -72,10 +72,14 @@ def _judge(judged: Judged, listed: set[Key], options: argparse.Namespace, consol
     seconds = baseline(judged, source)
     console.print(f"{judged.path}: {len(found)} mutants, {seconds:.1f} s a run at most", style="dim")
     verdict = Verdict(judged.path)
+    place = ""
     for mutant, survived in trials(judged, found, options.workers, 5 + 10 * seconds):
         _note(verdict, mutant, survived, mutant.key in listed)
         if survived and mutant.key not in listed:
-            console.print(mutant.diff(), markup=False)
+            if place != mutant.place:
+                place = mutant.place
+                console.print(place, markup=False)
+            console.print(f"    + {mutant.becomes}", markup=False)
     keys = {mutant.key for mutant in found}
     verdict.wrongly_listed += [f"no such mutant: {key}" for key in listed if key[0] == judged.path and key not in keys]
     for problem in verdict.wrongly_listed:

@@ -60,9 +60,10 @@ class Mutant:
         """What names it for as long as its line stays the same, wherever it moves."""
         return self.path, self.line, self.becomes
 
-    def diff(self) -> str:
-        """`fanout/clock.py:19` and both lines."""
-        return f"{self.path}:{self.line_number} ({self.function})\n    - {self.line}\n    + {self.becomes}"
+    @property
+    def place(self) -> str:
+        """`fanout/clock.py:19 (RedisClock.learn)` and the line as it is."""
+        return f"{self.path}:{self.line_number} ({self.function})\n    - {self.line}"
 
 
 def mutants(path: str, source: str, functions: tuple[str, ...]) -> list[Mutant]:

@@ -50,6 +50,37 @@ def test_the_limit_of_an_address() -> None:
     assert limits.connections == 2
 
 
+def test_limits_of_hundreds_hold_too() -> None:
+    limits = ConnectionLimits(400, 300)
+    for _ in range(300):
+        Admission(limits, proxied=False).begin(HOME)
+    with pytest.raises(RefusedError, match="from one address"):
+        Admission(limits, proxied=False).begin(HOME)
+    for _ in range(99):  # the one just refused has not ended
+        Admission(limits, proxied=False).begin(AWAY)
+    with pytest.raises(RefusedError, match=r"^too many connections$"):
+        Admission(limits, proxied=False).begin(AWAY)
+
+
+def test_what_was_taken_is_given_back_once_however_often_it_ends() -> None:
+    limits = ConnectionLimits(10, 2)
+    first, second, third = (Admission(limits, proxied=False) for _ in range(3))
+    first.begin(HOME)
+    second.begin(HOME)
+    for _ in range(3):
+        first.end()
+    assert limits.connections == 1
+    third.begin(HOME)
+    with pytest.raises(RefusedError):
+        Admission(limits, proxied=False).begin(HOME)
+
+
+def test_a_peer_over_ipv6_has_four_parts() -> None:
+    admission = Admission(ConnectionLimits(1, 1), proxied=False)
+    admission.begin(("2001:db8::7", 1000, 0, 0))  # type: ignore[arg-type]
+    assert admission.peer == "2001:db8::7:1000"
+
+
 def test_the_address_of_the_proxy_line_counts() -> None:
     limits = ConnectionLimits(10, 1)
     first, second = Admission(limits, proxied=True), Admission(limits, proxied=True)
@@ -105,10 +136,10 @@ def test_counts_are_those_of_the_open_connections(steps: list[tuple[int, int]], 
     assert not limits._of_address
 
 
-@pytest.mark.parametrize("files", [20, 256, 1024, 20_000])
+@pytest.mark.parametrize("files", [20, 21, 256, 1024, 20_000])
 def test_some_open_files_are_left_for_the_process(files: int) -> None:
     assert 0 < connections_within(files) < files
-    assert files - connections_within(files) == min(files // 2, RESERVED_FILES)
+    assert files - connections_within(files) == min(-(-files // 2), RESERVED_FILES)
 
 
 @pytest.mark.parametrize("files", [20, 64, 256, 1024, 20_000])

@@ -69,6 +69,7 @@ def test_valid_events_around_rubbish_still_count() -> None:
 
 
 def test_the_largest_number_fits_a_double() -> None:
+    assert MAX_SEQUENCE == 9_007_199_254_740_991
     assert int(float(MAX_SEQUENCE)) == MAX_SEQUENCE
     assert int(float(MAX_SEQUENCE + 2)) != MAX_SEQUENCE + 2
 

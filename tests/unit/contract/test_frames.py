@@ -13,7 +13,7 @@ ids = st.tuples(st.integers(0, 2**48), st.integers(0, 2**32)).map(lambda pair: b
     st.integers(1),
     ids,
     st.integers(1),
-    st.sampled_from([(), (b"a",), (b"a", b"b-1")]),
+    st.sampled_from([(), (b"a",), (b"a", b"b-1"), (b"a=b=c",)]),
     st.sampled_from([b"", b"1|B\n2|B\r\n"]),
 )
 def test_there_and_back(batch: int, cursor: bytes, number: int, gone: tuple[bytes, ...], lines: bytes) -> None:
@@ -35,6 +35,8 @@ def test_a_frame_reads_plainly() -> None:
         (b"old", 40, False),  # 41 lies between
         (b"new", 40, False),
         (b"old", 42, False),
+        (b"new", 42, False),
+        (b"new", 43, False),  # this node is ahead
     ],
 )
 def test_a_frame_within_a_term_continues_its_own_epoch_only(epoch: bytes, batch: int, continues: bool) -> None:

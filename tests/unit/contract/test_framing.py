@@ -1,5 +1,6 @@
 """Framing gives the same lines whatever the read boundaries are, and holds no more than one line."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,12 @@ def test_a_line_without_end_is_never_held() -> None:
     assert framer.refused == [b"z" * SAMPLE_BYTES]
 
 
+def test_a_line_of_1024_bytes_is_a_line_and_a_longer_one_is_not() -> None:
+    framer, line = LineFramer(), b"x" * 1023 + b"\n"
+    assert framer.feed(line + b"y" + line + line) == line + line
+    assert framer.refused == [b"y" + b"x" * 63]
+
+
 def test_a_refused_line_leaves_no_tail() -> None:
     framer = LineFramer(LIMIT)
     framer.feed(b"z" * 1000)
@@ -65,4 +72,13 @@ def test_cut_keeps_lines_whole(lines: list[bytes], size: int) -> None:
     head, rest = cut(chunk, size)
     assert head + rest == chunk
     assert head.endswith(b"\n")
-    assert len(head) <= max(size, len(lines[0]))
+    after = lines[head.count(b"\n")] if rest else b""
+    assert head == lines[0] or len(head) <= size
+    assert not rest or len(head) + len(after) > size, "as many lines as fit"
+
+
+@pytest.mark.parametrize("size", [1, 3, 6, 100])
+def test_a_line_without_end_is_not_cut(size: int) -> None:
+    assert cut(b"no end", size) == (b"no end", b"")
+    assert cut(b"1|B\nno end", 10) == (b"1|B\nno end", b"")
+    assert cut(b"1|B\nno end", 9) == (b"1|B\n", b"no end")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contract.peer_log import INTERVAL_S, PeerLog
+from contract.peer_log import PeerLog
 
 
 class Recorder:
@@ -17,7 +17,7 @@ class Recorder:
         self.log = PeerLog(lambda *line: self.lines.append(line), self._later)
 
     def _later(self, seconds: float, call: Callable[[], None]) -> None:
-        assert seconds == INTERVAL_S
+        assert seconds == 1.0
         self.due.append(call)
 
     def a_second_passes(self) -> None:
@@ -47,6 +47,14 @@ def test_a_flood_is_one_line_a_second(seen: Recorder) -> None:
         seen.a_second_passes()
     assert len(seen.lines) == 6
     assert sum(1 + fields.get("suppressed", 0) for _, _, fields in seen.lines) == 500
+
+
+def test_a_second_with_one_line_is_no_quiet_one(seen: Recorder) -> None:
+    for number in range(4):
+        seen.log.info("came", peer=number)
+        seen.log.info("came", peer=number)
+        seen.a_second_passes()
+    assert len(seen.lines) == 5, "one a second, and the first"
 
 
 def test_after_a_quiet_second_the_next_is_written_at_once_and_nothing_is_kept(seen: Recorder) -> None:

@@ -24,6 +24,15 @@ def test_whole_byte_by_byte_and_with_more_behind(line: bytes, client: Address) -
         assert split(line + more) == (client, more)
 
 
+def test_the_longest_line_of_the_specification_and_no_longer_one() -> None:
+    longest = b"PROXY UNKNOWN " + b" ".join([b"ffff:" * 7 + b"ffff"] * 2 + [b"65535"] * 2) + b"\r\n"
+    assert len(longest) == 107
+    assert split(longest) == (("unknown", "0"), b"")
+    assert split(longest[:-1]) is None
+    with pytest.raises(NotProxiedError):
+        split(longest.replace(b"\r\n", b"0\r\n"))
+
+
 @pytest.mark.parametrize(
     "data", [b"1|B\n", b"P\n", b"PROXY TCP4 a b\r\n", b"PROXY \r\n", b"PROXY " + b"x" * LONGEST_BYTES]
 )

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
-from contract.stats import Histogram, as_json, by_reason, clear_gauges, counter, gauge, histogram, quantile
+from contract.stats import SECONDS, Histogram, as_json, by_reason, clear_gauges, counter, gauge, histogram, quantile
 
 
 @dataclass
@@ -41,6 +42,23 @@ def test_two_services_do_not_share_what_they_count() -> None:
     assert not Stats().ends
 
 
+def test_whatever_is_counted_begins_at_zero() -> None:
+    assert as_json(Stats()) == {"taken_bytes": 0, "sources": 0, "ends": {}, "wait_seconds": [0, 0, 0]}
+    assert Stats().wait_seconds.sum == 0.0
+
+
+@pytest.mark.parametrize("bounds", [(), (0.1,), (0.1, 1.0), (0.1, 1.0, 2.0)])
+def test_beyond_the_last_bound_there_is_one_more_count(bounds: tuple[float, ...]) -> None:
+    waits = Histogram(bounds)
+    waits.observe(9.0)
+    assert waits.counts == [0] * len(bounds) + [1]
+
+
+def test_bounds_of_durations_go_from_half_a_millisecond_to_half_a_minute_in_even_steps() -> None:
+    assert (SECONDS[0], SECONDS[-1]) == (0.0005, 30.0)
+    assert all(2 <= above / below <= 3 for below, above in pairwise(SECONDS))
+
+
 def test_whoever_stops_measuring_shows_no_old_gauges() -> None:
     stats = some_stats()
     clear_gauges(stats)
@@ -58,4 +76,5 @@ def test_quantiles_of_counts() -> None:
     assert quantile([10, 0, 0], 0.5, (1.0, 2.0)) == pytest.approx(0.5)
     assert quantile([0, 10, 0], 0.5, (1.0, 2.0)) == pytest.approx(1.5)
     assert quantile([99, 0, 1], 0.99, (1.0, 2.0)) == pytest.approx(1.0)
+    assert quantile([3, 3, 0], 0.9, (1.0, 2.0)) == pytest.approx(1.8)
     assert quantile([0, 0, 5], 0.5, (1.0, 2.0)) == 2.0, "beyond the last bound nothing is known"

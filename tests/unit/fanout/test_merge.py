@@ -1,9 +1,12 @@
 """Merging keeps every line once, in sequence order, whichever way it goes."""
 
+from bisect import bisect
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanout import merge
 from fanout.merge import SPLICE_BELOW, Broadcasts, number
 
 
@@ -26,6 +29,59 @@ def test_both_ways_give_the_same(first: int) -> None:
     for own in (few, many):
         assert Broadcasts(text(broadcasts)).merged_with(text(own)) == text(broadcasts + own)
     assert len(few) * SPLICE_BELOW < len(broadcasts) < len(many) * SPLICE_BELOW
+
+
+class Work:
+    """What a merge looks up, and what it takes numbers of."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.looked_up: list[str] = []
+        self.numbered: list[str] = []
+        monkeypatch.setattr(merge, "bisect", self._bisect)
+        monkeypatch.setattr(merge, "number", self._number)
+
+    def _bisect(self, lines: list[str], line: str) -> int:
+        self.looked_up.append(line)
+        return bisect(lines, line)
+
+    def _number(self, line: str) -> int:
+        self.numbered.append(line)
+        return number(line)
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    return Work(monkeypatch)
+
+
+OWN = [1002, 1501, 1700]
+
+
+def test_a_few_lines_cost_a_look_up_each(work: Work) -> None:
+    lines = text(list(range(2000, 2000 + len(OWN) * SPLICE_BELOW + 1)))
+    assert Broadcasts(lines).merged_with(text(OWN)) == text(OWN) + lines
+    assert (len(work.looked_up), work.numbered) == (3, [])
+
+
+def test_many_lines_are_sorted_without_looking_at_any(work: Work) -> None:
+    lines = text(list(range(2000, 2000 + len(OWN) * SPLICE_BELOW)))
+    assert Broadcasts(lines).merged_with(text(OWN)) == text(OWN) + lines
+    fewer = text(list(range(2000, 2010)))
+    assert Broadcasts(fewer).merged_with(text(OWN)) == text(OWN) + fewer
+    assert (work.looked_up, work.numbered) == ([], [])
+
+
+def test_only_across_a_power_of_ten_is_the_number_of_each_line_taken_once(work: Work) -> None:
+    for broadcasts, own in (([98, 99, 101], [100]), ([97, 98], [99, 100]), ([101, 102], [99])):
+        work.numbered.clear()
+        assert Broadcasts(text(broadcasts)).merged_with(text(own)) == text(broadcasts + own)
+        assert (work.looked_up, len(work.numbered)) == ([], len(broadcasts + own))
+
+
+@pytest.mark.parametrize("own", [[999], [1000], [2000], [3000], [999, 1501, 2001]])
+def test_lines_are_spliced_in_anywhere(own: list[int]) -> None:
+    broadcasts = [n for n in range(1001, 2000) if n not in own]
+    assert Broadcasts(text(broadcasts)).merged_with(text(own)) == text(broadcasts + own)
 
 
 def test_one_side_alone_is_passed_on_as_it_is() -> None:
