@@ -40,7 +40,8 @@ class Verdict:
     killed: int = 0
     equivalent: int = 0
     survivors: list[Mutant] = field(default_factory=list)
-    wrongly_listed: list[str] = field(default_factory=list)
+    outdated: set[Key] = field(default_factory=set)
+    """Entries of the list that no survivor fits."""
 
     @property
     def share(self) -> float:
@@ -49,7 +50,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        return self.share >= WANTED and not self.wrongly_listed
+        return self.share >= WANTED and not self.outdated
 
 
 def main() -> None:
@@ -71,31 +72,23 @@ def _judge(judged: Judged, listed: set[Key], options: argparse.Namespace, consol
     found = mutants(judged.path, source, judged.functions)
     seconds = baseline(judged, source)
     console.print(f"{judged.path}: {len(found)} mutants, {seconds:.1f} s a run at most", style="dim")
-    verdict = Verdict(judged.path)
+    verdict = Verdict(judged.path, outdated={key for key in listed if key[0] == judged.path})
     place = ""
     for mutant, survived in trials(judged, found, options.workers, 5 + 10 * seconds):
-        _note(verdict, mutant, survived, mutant.key in listed)
-        if survived and mutant.key not in listed:
+        if not survived:
+            verdict.killed += 1
+        elif mutant.key in listed:
+            verdict.equivalent += 1
+            verdict.outdated.discard(mutant.key)
+        else:
+            verdict.survivors.append(mutant)
             if place != mutant.place:
                 place = mutant.place
                 console.print(place, markup=False)
             console.print(f"    + {mutant.becomes}", markup=False)
-    keys = {mutant.key for mutant in found}
-    verdict.wrongly_listed += [f"no such mutant: {key}" for key in listed if key[0] == judged.path and key not in keys]
-    for problem in verdict.wrongly_listed:
-        console.print(f"{EQUIVALENT.name}: {problem}", style="red", markup=False)
+    for _, line, becomes in sorted(verdict.outdated):
+        console.print(f"{EQUIVALENT.name} is out of date: {line} → {becomes}", style="red", markup=False)
     return verdict
-
-
-def _note(verdict: Verdict, mutant: Mutant, survived: bool, is_listed: bool) -> None:
-    if is_listed and survived:
-        verdict.equivalent += 1
-    elif survived:
-        verdict.survivors.append(mutant)
-    else:
-        verdict.killed += 1
-        if is_listed:
-            verdict.wrongly_listed.append(f"the tests tell it apart: {mutant.key}")
 
 
 def _listed() -> set[Key]:

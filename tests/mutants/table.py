@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 _PIPELINE = "tests/unit/test_pipeline.py"
-_FUZZ = "tests/unit/test_fuzz.py"
-_MODEL = "tests/simulation/test_model.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +29,25 @@ TABLE = (
     _judged("contract/frames.py"),
     _judged("contract/framing.py"),
     _judged("contract/admission.py"),
+    _judged("contract/rates.py"),
     _judged("contract/proxy_protocol.py"),
     _judged("contract/peer_log.py"),
     _judged("contract/stats.py"),
     _judged("contract/redis_url.py"),
     _judged("contract/redis_checks.py"),
     _judged("listener/intake.py"),
-    _judged("sequencer/reader.py", _FUZZ, functions=("parse_entry", "batch_limit", "take_batch", "Entry.events")),
-    _judged("sequencer/ordering.py", _PIPELINE, _MODEL),
+    _judged(
+        "sequencer/reader.py", functions=("parse_entry", "batch_limit", "take_batch", "Entry.weight", "Entry.events")
+    ),
+    _judged("sequencer/ordering.py", _PIPELINE),
     _judged("sequencer/gap.py"),
-    _judged("sequencer/routing.py", _PIPELINE, _MODEL),
-    _judged("sequencer/batch.py", _MODEL),
+    _judged("sequencer/routing.py", _PIPELINE),
+    _judged("sequencer/follows.py"),
+    _judged("sequencer/batch.py"),
     _judged("sequencer/window.py"),
     _judged("sequencer/journal.py"),
-    _judged("fanout/members.py", _MODEL),
-    _judged("fanout/feed.py", _MODEL),
+    _judged("fanout/members.py"),
+    _judged("fanout/feed.py"),
     _judged("fanout/merge.py", _PIPELINE),
     _judged("fanout/pressure.py"),
     _judged("fanout/balance.py"),

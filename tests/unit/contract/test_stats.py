@@ -71,6 +71,15 @@ def test_known_reasons_begin_at_zero_for_each_service() -> None:
     assert (first.falls, second.falls) == ({"slipped": 1}, {"slipped": 0})
 
 
+@pytest.mark.parametrize(
+    ("share", "value"),
+    [(0.05, 0.5), (0.1, 1.0), (0.2, 1.5), (0.3, 2.0), (0.45, 3.0), (0.6, 4.0), (0.8, 4.0), (1.0, 4.0)],
+)
+def test_a_quantile_lies_in_its_bucket_as_far_as_its_share_of_it(share: float, value: float) -> None:
+    assert quantile([10, 20, 30, 40], share, (1.0, 2.0, 4.0)) == pytest.approx(value)
+    assert quantile([10, 0, 20, 30, 40], share, (1.0, 1.0, 2.0, 4.0)) == pytest.approx(value), "an empty one between"
+
+
 def test_quantiles_of_counts() -> None:
     assert quantile([0, 0, 0], 0.5, (1.0, 2.0)) is None
     assert quantile([10, 0, 0], 0.5, (1.0, 2.0)) == pytest.approx(0.5)
