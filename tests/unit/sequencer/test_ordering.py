@@ -1,7 +1,9 @@
 """Ordering releases each number once, in order, and refuses what it must."""
 
 from collections import Counter
+from typing import NoReturn
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,20 +32,24 @@ def test_at_most_one_release_of_each_number(chunks: list[list[int]], limit: int)
     ordering = Ordering(1, 30)
     counts: Counter[str] = Counter()
     released: list[int] = []
-    refused = stored = 0
+    stored: set[int] = set()
+    refused = 0
     for chunk in chunks:
         refused += len(ordering.accept(parse(b"".join(b"%d|B\n" % n for n in chunk)), counts))
         events = ordering.release(limit)
         if len(events) > 1:  # a batch can be cut short by its budget
             ordering.put_back(events[1:])
         released += numbers(events[:1])
-        stored += len(ordering.newly_waiting())
         assert ordering.next == len(released) + 1
+        stored = {number for number in stored if number >= ordering.next}
+        newly = {number for number, _ in ordering.newly_waiting()}
+        assert not newly & stored, "each is written once"
+        stored |= newly
+        assert stored == ordering.waiting.keys()
     assert released == list(range(1, len(released) + 1))
     sent = sum(map(len, chunks))
     assert counts["received"] == sent
     assert sent == len(released) + len(ordering.waiting) + counts["late"] + counts["duplicate"] + refused
-    assert stored >= len(ordering.waiting)
 
 
 def test_late_duplicate_conflict_and_too_far() -> None:
@@ -53,6 +59,56 @@ def test_late_duplicate_conflict_and_too_far() -> None:
     assert [line for _, line in refused] == [b"12|S|1\n", b"16|B\n"]
     assert counts == Counter(received=6, late=1, duplicate=1, conflict=1, rejected=2)
     assert sorted(ordering.waiting) == [12, 15]
+
+
+@pytest.mark.parametrize("lines", [[b"7|B\n", b"7|S|1\n"], [b"7|S|1\n", b"7|B\n"]])
+def test_the_first_of_two_with_one_number_wins(lines: list[bytes]) -> None:
+    ordering = Ordering(1, 100)
+    refused = ordering.accept(parse(b"".join(lines)), Counter())
+    assert refused == [("another event has this sequence number", lines[1])]
+    assert ordering.waiting[7][0] == lines[0]
+
+
+@pytest.mark.parametrize("number", [12, 15, 17])
+def test_a_number_within_reach_waits_and_the_next_one_does_not(number: int) -> None:
+    ordering = Ordering(12, 5)
+    assert ordering.accept(parse(b"%d|B\n" % number), Counter()) == []
+    assert len(ordering.accept(parse(b"18|B\n"), Counter())) == 1
+    assert ordering.waiting.keys() == {number}
+
+
+class Whole(Ordering):
+    """Takes in chunks as a whole only."""
+
+    def _accept_each(self, *_: object) -> NoReturn:
+        raise AssertionError("each event was looked at")
+
+
+def test_a_chunk_of_new_events_is_taken_in_without_looking_at_each() -> None:
+    ordering, counts = Whole(300, 500), Counter[str]()
+    for numbers_sent in ([300, 302], [301, 304], [800], []):
+        ordering.accept(parse(b"".join(b"%d|B\n" % number for number in numbers_sent)), counts)
+    assert counts == {"received": 5}
+    assert ordering.waiting.keys() == {300, 301, 302, 304, 800}
+
+
+@pytest.mark.parametrize("limit", [1, 3, 300])
+def test_a_release_has_its_limit_of_events_and_no_more(limit: int) -> None:
+    ordering = Ordering(301, 10_000)
+    ordering.accept(parse(b"".join(b"%d|B\n" % number for number in range(301, 1301))), Counter())
+    assert numbers(ordering.release(limit)) == list(range(301, 301 + limit))
+    assert numbers(ordering.release(limit)) == list(range(301 + limit, 301 + 2 * limit))
+
+
+@pytest.mark.parametrize("limit", [3, 300])
+def test_giving_up_goes_no_further_than_the_release(limit: int) -> None:
+    ordering = Ordering(1, 10_000)
+    sent = [2, *range(4, 2 + limit), *range(3000, 4000)]
+    ordering.accept(parse(b"".join(b"%d|B\n" % number for number in sent)), Counter())
+    ordering.skip(5000)
+    assert numbers(ordering.release(limit)) == sent[:limit]
+    assert ordering.next == sent[limit - 1] + 1
+    assert ordering.take_skipped() == [(1, 1), (3, 3), (2 + limit, 2999)]
 
 
 def test_lines_that_are_no_events_do_not_hide_the_others() -> None:
@@ -69,6 +125,46 @@ def test_the_end_of_the_numbers() -> None:
     lines = b"%d|B\n%d|B\n" % (MAX_SEQUENCE, MAX_SEQUENCE + 1)
     assert len(ordering.accept(parse(lines), counts)) == 1
     assert numbers(ordering.release(9)) == [MAX_SEQUENCE]
+
+
+def test_giving_up_everything_ends_at_the_last_number() -> None:
+    ordering = Ordering(MAX_SEQUENCE - 3, 5)
+    ordering.skip(MAX_SEQUENCE + 100)
+    assert ordering.release(9) == []
+    assert (ordering.next, ordering.ready) == (MAX_SEQUENCE + 1, False)
+    assert ordering.take_skipped() == [(MAX_SEQUENCE - 3, MAX_SEQUENCE)]
+
+
+class Untouched(dict[int, Event]):
+    """What waits, and must not be gone through: 600,000 can wait, and a release takes a thousand."""
+
+    def __iter__(self) -> NoReturn:
+        raise AssertionError("all that waits was gone through")
+
+
+@pytest.mark.parametrize(("skipped_to", "limit"), [(0, 2), (1, 2), (1, 10), (5, 10)])
+def test_work_goes_by_what_is_released_and_not_by_what_waits(skipped_to: int, limit: int) -> None:
+    ordering = Ordering(5, 1000, parse(b"".join(b"%d|B\n" % number for number in range(100, 600))), skipped_to)
+    ordering.waiting = Untouched(ordering.waiting)
+    ordering.accept(parse(b"5|B\n6|B\n7|B\n99|B\n"), Counter())
+    released = ordering.release(limit)
+    assert numbers(released) == [5, 6, 7][:limit]
+    ordering.put_back(released[1:])
+    ordering.settle()
+    assert ordering.newly_waiting() == [(6, b"6|B\n"), (7, b"7|B\n"), (99, b"99|B\n")]
+
+
+def test_what_was_waiting_before_is_not_written_again_after_a_release_that_puts_it_back() -> None:
+    ordering, counts = Ordering(1, 10_000), Counter[str]()
+    ordering.accept(parse(b"".join(b"%d|B\n" % number for number in range(2, 3002))), counts)
+    assert len(ordering.newly_waiting()) == 3000
+    ordering.accept(parse(b"1|B\n"), counts)
+    written = 0
+    while ordering.ready:
+        released = ordering.release(1000)
+        ordering.put_back(released[100:])
+        written += len(ordering.newly_waiting())
+    assert (ordering.next, written) == (3002, 0)
 
 
 def test_waiting_events_are_taken_over_from_the_store() -> None:
@@ -117,3 +213,4 @@ def test_giving_up_what_nobody_waits_for() -> None:
     assert ordering.ready
     assert ordering.release(10) == []
     assert (ordering.next, ordering.take_skipped()) == (8, [(3, 7)])
+    assert not ordering.ready

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import pytest
+
 from contract.events import parse
 from sequencer.routing import Routing
 
@@ -56,7 +58,9 @@ def test_a_user_on_two_nodes_is_offline_only_after_both() -> None:
     routing.join(b"n2", [b"1"])
     routing.leave(b"n1", [b"1"])
     assert routed(routing, b"1|P|2|1\n") == {b"1": b"1|P|2|1\n"}
+    assert (routing.nodes, routing.online_users, routing.is_online(b"1")) == ({b"n1": set(), b"n2": {b"1"}}, 1, True)
     routing.drop_node(b"n2")
+    assert (routing.nodes, routing.online_users) == ({b"n1": set()}, 0)
     assert routed(routing, b"2|P|2|1\n") == {}
     assert not routing.is_online(b"1")
 
@@ -71,6 +75,12 @@ def test_leaving_frees_everything() -> None:
     follows = routing.follows
     assert (follows.followers, follows._following, follows._outboxes, routing._outboxes) == ({}, {}, {}, {})
     assert not follows.forgetting
+
+
+@pytest.mark.parametrize("budget", [1, 2, 300])
+def test_an_event_costs_one_of_the_budget_whoever_is_told(budget: int) -> None:
+    events = parse(b"".join(b"%d|B\n%d|P|1|2\n" % (number, number) for number in range(1, 501)))
+    assert Routing().route(events, budget) == (budget, 0)
 
 
 def test_the_budget_bounds_a_batch() -> None:

@@ -110,3 +110,103 @@ def test_a_node_that_is_there_with_junk_only_is_expelled_too() -> None:
     subject.publish(1, 200)
     subject.observe({b"a": b"junk"}, 1)
     assert not subject.full
+
+
+def full_window(**batches: int) -> Window:
+    """A window with batches 301 to 310 published, and nodes that report the batches given, seen at second 0."""
+    subject = window()
+    look(subject, 0, **batches)
+    for batch in range(301, 311):
+        subject.publish(batch, 1)
+    return subject
+
+
+def look(subject: Window, at_s: float, **batches: int) -> None:
+    """Every node reports anew: none is silent."""
+    subject.observe({name.encode(): b"%d %d 0 s" % (batch, at_s * 10) for name, batch in batches.items()}, at_s)
+
+
+def test_what_is_owed_is_known_to_the_byte_and_the_batch() -> None:
+    subject = window()
+    assert (subject.unwritten_bytes, subject.nodes, subject.behind(310)) == (0, 0, 0)
+    look(subject, 0, a=300, b=305)
+    for batch in range(306, 311):
+        subject.publish(batch, batch - 300)
+    assert (subject.unwritten_bytes, subject.nodes, subject.behind(310)) == (6 + 7 + 8 + 9 + 10, 2, 10)
+    look(subject, 1, a=308, b=305)
+    assert (subject.unwritten_bytes, subject.behind(310)) == (40, 5)
+    look(subject, 2, a=308, b=309)
+    assert (subject.unwritten_bytes, subject.behind(310)) == (9 + 10, 2)
+    look(subject, 3, a=310, b=311)
+    assert (subject.unwritten_bytes, subject.behind(311)) == (0, 1)
+
+
+def test_the_limits_are_reached_exactly_and_hold_beyond() -> None:
+    subject = window()
+    look(subject, 0, a=0)
+    for size, full in ((99, False), (1, True), (1, True)):
+        subject.publish(1, size)
+        assert subject.full == full
+    subject = Window(10_000, 300, 5, 30, 2)
+    look(subject, 0, a=0)
+    for batch in range(1, 303):
+        subject.publish(batch, 1)
+        assert subject.full == (batch >= 300)
+
+
+def test_who_writes_nothing_while_nothing_is_to_be_written_may_do_so_for_ever() -> None:
+    subject = window()
+    for second in range(200):
+        look(subject, second, a=300)
+        assert subject.to_expel() == {}
+    subject.publish(301, 1)
+    look(subject, 200, a=300)
+    assert subject.to_expel() == {}, "the window is not full"
+
+
+def test_only_who_holds_a_full_window_is_expelled_and_only_after_the_patience() -> None:
+    subject = full_window(first=300, second=301, third=310)
+    for second in range(1, 31):
+        look(subject, second, first=300, second=301, third=310)
+        assert subject.to_expel() == {}
+    look(subject, 30.5, first=300, second=301, third=310)
+    assert subject.to_expel() == {b"first": ("held the window", 30.5)}
+
+
+def test_a_node_that_comes_with_an_old_batch_holds_it_too() -> None:
+    subject = full_window(first=300)
+    for second in range(40):
+        look(subject, second, first=300, old=7)
+    assert set(subject.to_expel()) == {b"first", b"old"}
+
+
+def test_the_patience_begins_anew_with_each_batch_written() -> None:
+    subject = full_window(slow=300)
+    for second in range(1, 90):
+        look(subject, second, slow=300 + second // 29)
+        subject.publish(310 + second, 1)
+        assert subject.to_expel() == {}
+    for second in range(90, 118):
+        look(subject, second, slow=303)
+    assert subject.to_expel() == {}
+    look(subject, 117.5, slow=303)
+    assert subject.to_expel() == {b"slow": ("held the window", 30.5)}
+
+
+def test_stillness_counts_while_a_node_is_silent_too() -> None:
+    subject = full_window(stuck=300)
+    for second in range(1, 32):
+        assert subject.to_expel() == {}
+        subject.observe({b"stuck": b"300 %d 0 s" % (second // 4)}, second)
+    assert subject.to_expel() == {b"stuck": ("held the window", 31)}
+
+
+def test_silence_begins_anew_with_each_change() -> None:
+    subject = window()
+    for second in range(10):
+        subject.observe({b"a": b"7 %d 0 s" % second}, second)
+    for second in range(10, 15):
+        subject.observe({b"a": b"7 9 0 s"}, second)
+    assert subject.to_expel() == {}
+    subject.observe({b"a": b"7 9 0 s"}, 14.5)
+    assert subject.to_expel() == {b"a": ("silent", 5.5)}
