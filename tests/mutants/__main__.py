@@ -29,7 +29,7 @@ from tests.mutants.trial import baseline, prepare, trials
 WANTED = 0.95
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
-Key = tuple[str, str, str]
+Key = tuple[str, str, str, str]
 
 
 @dataclass(slots=True)
@@ -77,16 +77,16 @@ def _judge(judged: Judged, listed: set[Key], options: argparse.Namespace, consol
     for mutant, survived in trials(judged, found, options.workers, 5 + 10 * seconds):
         if not survived:
             verdict.killed += 1
-        elif mutant.key in listed:
+        elif mutant.keys & listed:
             verdict.equivalent += 1
-            verdict.outdated.discard(mutant.key)
+            verdict.outdated -= mutant.keys
         else:
             verdict.survivors.append(mutant)
             if place != mutant.place:
                 place = mutant.place
                 console.print(place, markup=False)
             console.print(f"    + {mutant.becomes}", markup=False)
-    for _, line, becomes in sorted(verdict.outdated):
+    for _, _, line, becomes in sorted(verdict.outdated):
         console.print(f"{EQUIVALENT.name} is out of date: {line} → {becomes}", style="red", markup=False)
     return verdict
 
@@ -95,7 +95,7 @@ def _listed() -> set[Key]:
     """The mutants that change no behaviour."""
     modules = tomllib.loads(EQUIVALENT.read_text())
     entries = [(path, entry) for path, listed in modules.items() for entry in listed]
-    return {(path, entry["line"], becomes) for path, entry in entries for becomes in entry["becomes"]}
+    return {(path, entry.get("in", ""), entry["line"], to) for path, entry in entries for to in entry["becomes"]}
 
 
 def _summary(verdicts: list[Verdict]) -> Table:

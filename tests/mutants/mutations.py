@@ -56,9 +56,9 @@ class Mutant:
     source: str
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What names it for as long as its line stays the same, wherever it moves."""
-        return self.path, self.line, self.becomes
+    def keys(self) -> set[tuple[str, str, str, str]]:
+        """What names it for as long as its line stays the same, wherever it moves: with its function, and without."""
+        return {(self.path, function, self.line, self.becomes) for function in (self.function, "")}
 
     @property
     def place(self) -> str:

@@ -1,5 +1,6 @@
 """How often something may happen to one name."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +65,23 @@ def test_never_more_than_the_rate_and_the_burst(tries: list[tuple[str, float]], 
         for first, since_s in enumerate(times):
             for last in range(first, len(times)):
                 assert last - first <= per_s * (times[last] - since_s) + max(per_s * BURST_S, 1) + 1e-6
+
+
+def test_two_are_forgotten_at_a_call_once_they_have_their_burst_again() -> None:
+    limit = RateLimit(1)
+    for number in range(100):
+        limit.allows(str(number), 3.0)
+    limit.allows("0", 3.9)
+    assert len(limit) == 100, "nobody has it yet"
+    limit.allows("new", 4.0)
+    assert len(limit) == 99
+
+
+@pytest.mark.parametrize("now_s", [4.0, 4.9])
+def test_who_was_busy_since_keeps_nobody_else_in_the_table(now_s: float) -> None:
+    limit = RateLimit(1)
+    for name, when_s in (("busy", 3.0), ("idle", 3.0), ("busy", 3.5)):
+        limit.allows(name, when_s)
+    assert limit.allows("new", now_s)
+    assert len(limit) == 2
+    assert sum(limit.allows("busy", now_s) for _ in range(20)) < 10, "what it has used still counts"

@@ -55,6 +55,19 @@ def test_a_user_is_live_from_the_frame_that_covers_the_join() -> None:
     assert live(members) == {b"1"}
 
 
+def test_a_frame_covers_all_joins_up_to_its_cursor() -> None:
+    members = Members()
+    for number in range(1, 5):
+        come(members, b"%d" % number)
+        news(members)
+        members.told((5, number))
+    members.reach((5, 3))
+    assert live(members) == {b"1", b"2", b"3"}
+    members.reach((7, 0))
+    assert live(members) == {b"1", b"2", b"3", b"4"}
+    assert members.entries_ahead == 0
+
+
 def test_further_connections_join_without_news() -> None:
     members = Members()
     first = come(members, b"1")
@@ -113,7 +126,7 @@ def test_who_does_not_come_back_leaves_once_lingering_is_over() -> None:
     assert live(members) == {b"1"}
     assert members.news_in_s(12.5) == 0.5
     assert members.news_in_s(99) == 0.0, "it is due, not overdue"
-    assert news(members, now_s=13) == ([b"1"], [])
+    assert news(members, now_s=14.5) == ([b"1"], [])
     assert members.news_in_s(13) is None
 
 
@@ -168,6 +181,71 @@ def test_before_anything_was_told_there_is_nothing_to_tell_again() -> None:
     members = Members()
     members.tell_again()
     assert (members.news_in_s(0), members.entries_ahead) == (None, 0)
+
+
+def test_a_leave_that_did_not_arrive_is_told_again() -> None:
+    for again in (Members.refused, Members.tell_again):
+        members = Members()
+        go(members, made_live(members, b"1"))
+        for _ in range(3):
+            assert news(members) == ([b"1"], [])
+            again(members)
+        assert news(members) == ([b"1"], [])
+        members.told((2, 0))
+        assert members.news_in_s(0) is None
+
+
+def test_what_has_arrived_is_not_told_again_when_something_else_is_refused() -> None:
+    members = Members()
+    come(members, b"1")
+    news(members)
+    members.told((1, 0))
+    members.refused()
+    assert members.news_in_s(0) is None
+
+
+def test_leaves_told_again_and_new_ones_fill_an_entry_together() -> None:
+    members = Members()
+    ids = [b"%d" % n for n in range(1, 21)]
+    connections = made_live(members, *ids)
+    go(members, {user_id: connections[user_id] for user_id in ids[:6]})
+    assert news(members, 10) == (ids[:6], [])
+    members.refused()
+    go(members, {user_id: connections[user_id] for user_id in ids[6:]})
+    assert news(members, 10) == (ids[:10], [])
+    assert news(members, 20) == (ids[10:], [])
+
+
+def test_who_comes_back_to_a_join_that_did_not_arrive_is_told_again() -> None:
+    members = Members(linger_s=2)
+    connections = come(members, b"1")
+    news(members)
+    go(members, connections)
+    members.refused()
+    assert members.news_in_s(0) == 2
+    come(members, b"1")
+    assert news(members) == ([], [b"1"])
+
+
+def test_who_comes_back_to_a_join_of_an_earlier_connection_is_told_again() -> None:
+    members = Members(linger_s=2)
+    connections = come(members, b"1")
+    news(members)
+    members.told((1, 0))
+    go(members, connections)
+    members.tell_again()
+    come(members, b"1")
+    assert news(members) == ([], [b"1"])
+
+
+def test_a_user_who_is_back_and_gone_before_the_leave_is_known_to_have_failed_leaves_for_good() -> None:
+    members = Members()
+    go(members, made_live(members, b"1"))
+    news(members)
+    back = come(members, b"1")
+    members.refused()
+    go(members, back)
+    assert news(members) == ([b"1"], [])
 
 
 def test_a_user_who_comes_and_goes_while_the_leave_is_to_be_told_again_leaves_for_good() -> None:

@@ -18,6 +18,12 @@ def test_joins_and_leaves() -> None:
     assert (entry.node, entry.joins, entry.leaves) == (b"n1", [b"1", b"2"], [b"3"])
 
 
+def test_an_entry_weighs_its_bytes_and_forty_for_each_who_comes_or_goes() -> None:
+    assert Entry(b"1-0", raw=b"x" * 101).weight == 101
+    assert Entry(b"1-0", node=b"n", joins=[b"1"] * 3, leaves=[b"2"]).weight == 160
+    assert Entry(b"1-0", raw=b"x" * 101, joins=[b"1"] * 3, leaves=[b"2"]).weight == 261
+
+
 def test_poison() -> None:
     for fields in ([b"x", b"y"], [b"join", b"1"], [b"node", b"n1"]):
         entry = parse_entry(b"1-0", fields)
