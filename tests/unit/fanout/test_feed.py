@@ -1,7 +1,10 @@
 """Messages become batches in order; a missing one is noticed; what came early is not lost."""
 
+import asyncio
+
 import pytest
 
+from contract.errors import RedisUnavailableError
 from contract.frames import Frame, Place
 from contract.keys import Keys
 from contract.redis_link import RedisLink
@@ -14,13 +17,26 @@ def a_frame(batch: int, safe: int | None = None) -> Frame:
     return Frame(batch, b"1-0", 0, 1, Place(b"e", b"d@0"), batch if safe is None else safe)
 
 
+class Link(RedisLink):
+    """A link that goes nowhere; what is sent is collected."""
+
+    def __init__(self) -> None:
+        super().__init__(5.0)
+        self.sent: list[tuple[bytes | str, ...]] = []
+
+    def send(self, *command: bytes | str) -> None:
+        self.sent.append(command)
+
+
 class Rig:
     """A feed on a link that goes nowhere; what it hands out is collected."""
 
-    def __init__(self) -> None:
-        self.link = RedisLink(5.0)
+    def __init__(self, timeout_s: float = 5.0) -> None:
+        self.link = Link()
         self.batches: list[tuple[int, Messages]] = []
-        self.feed = Feed(self.link, KEYS, 5.0, lambda frame, messages: self.batches.append((frame.batch, messages)))
+        self.feed = Feed(
+            self.link, KEYS, timeout_s, lambda frame, messages: self.batches.append((frame.batch, messages))
+        )
 
     def publish(self, batch: int, safe: int | None = None, **messages: bytes) -> None:
         assert self.link.on_message is not None
@@ -31,6 +47,14 @@ class Rig:
     def confirm(self, batch: int) -> None:
         assert self.link.on_message is not None
         self.link.on_message([b"message", KEYS.broadcast.encode(), b"safe=%d" % batch])
+
+    async def subscribed(self, *channels: bytes) -> None:
+        """Redis confirms channels, one by one."""
+        assert self.link.on_message is not None
+        for number, channel in enumerate(channels, 1):
+            self.link.on_message([b"subscribe", channel, number])
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     def go_on(self, last: int) -> None:
         self.feed.catch_up_from(last)
@@ -62,6 +86,7 @@ async def test_any_other_number_than_the_next_one_fails(batch: int) -> None:
     rig.publish(batch)
     rig.publish(6)
     assert rig.batches == []
+    assert rig.feed.last_batch == 5
     with pytest.raises(FrameLostError, match="batch 6 is missing"):
         rig.feed.failed.result()
 
@@ -90,3 +115,93 @@ async def test_what_is_not_safe_is_held() -> None:
     rig.confirm(7)
     assert [batch for batch, _ in rig.batches] == [5, 6, 7]
     assert not rig.feed.failed.done()
+
+
+async def test_the_first_batch_of_all_is_held_until_it_is_safe() -> None:
+    rig = Rig()
+    assert rig.feed.last_batch == 0
+    rig.go_on(0)
+    rig.publish(1, safe=0)
+    assert rig.batches == []
+    rig.confirm(1)
+    assert [batch for batch, _ in rig.batches] == [1]
+
+
+async def test_what_is_safe_stays_safe() -> None:
+    rig = Rig()
+    rig.go_on(4)
+    rig.confirm(6)
+    rig.publish(5, safe=4)
+    rig.publish(6, safe=3)
+    rig.publish(7, safe=6)
+    assert [batch for batch, _ in rig.batches] == [5, 6]
+
+
+async def test_when_a_frame_was_heard_last() -> None:
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    rig = Rig()
+    assert began_s <= rig.feed.heard_s <= loop.time()
+    await asyncio.sleep(0.001)
+    heard_s = loop.time()
+    rig.confirm(1)
+    assert rig.feed.heard_s < heard_s, "no frame yet"
+    rig.publish(1)
+    assert heard_s <= rig.feed.heard_s <= loop.time()
+
+
+def channels_of(first: int, last: int) -> tuple[bytes, ...]:
+    return tuple(f"{KEYS.user}{user}".encode() for user in range(first, last + 1))
+
+
+async def test_a_start_subscribes_to_the_frames_first_and_then_to_a_thousand_users_at_a_time() -> None:
+    rig, frames = Rig(), KEYS.broadcast.encode()
+    start = asyncio.create_task(rig.feed.start(b"%d" % user for user in range(1, 2501)))
+    await rig.subscribed()
+    expected: list[tuple[str | bytes, ...]] = [("SUBSCRIBE", frames)]
+    for first, last in ((1, 1000), (1001, 2000), (2001, 2500)):
+        assert rig.link.sent == expected, "one command after the other"
+        await rig.subscribed(*rig.link.sent[-1][1:-1])  # type: ignore[arg-type]
+        assert rig.link.sent == expected, "the last channel is not confirmed yet"
+        await rig.subscribed(rig.link.sent[-1][-1])  # type: ignore[arg-type]
+        expected.append(("SUBSCRIBE", *channels_of(first, last)))
+    assert rig.link.sent == expected
+    assert not start.done()
+    await rig.subscribed(*channels_of(2001, 2500))
+    assert start.done()
+    await start
+
+
+async def test_subscriptions_are_confirmed_in_their_order() -> None:
+    rig = Rig()
+    first, second = (asyncio.create_task(rig.feed.subscribe([user])) for user in (b"1", b"2"))
+    await rig.subscribed(*channels_of(7, 7))
+    assert not first.done()
+    await rig.subscribed(*channels_of(1, 1))
+    assert (first.done(), second.done()) == (True, False)
+    await rig.subscribed(*channels_of(2, 2))
+    assert second.done()
+
+
+async def test_a_subscription_that_was_given_up_does_not_disturb_the_next_one() -> None:
+    rig = Rig()
+    first, second = (asyncio.create_task(rig.feed.subscribe([user])) for user in (b"1", b"2"))
+    await rig.subscribed()
+    first.cancel()
+    await rig.subscribed(*channels_of(1, 2))
+    assert second.done()
+    assert second.exception() is None
+
+
+async def test_a_subscription_that_is_not_confirmed_in_time() -> None:
+    rig = Rig(timeout_s=0.01)
+    with pytest.raises(RedisUnavailableError, match=r"was not confirmed within 0\.01 s"):
+        await rig.feed.subscribe([b"1"])
+
+
+async def test_channels_are_given_up_in_one_command() -> None:
+    rig = Rig()
+    rig.feed.unsubscribe([b"1", b"2"])
+    assert rig.link.on_message is not None
+    rig.link.on_message([b"unsubscribe", channels_of(1, 1)[0], 1])
+    assert rig.link.sent == [("UNSUBSCRIBE", *channels_of(1, 2))]

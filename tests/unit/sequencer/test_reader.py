@@ -2,6 +2,9 @@
 
 from collections import deque
 
+import pytest
+
+from contract.events import MAX_SEQUENCE
 from contract.settings import KIB
 from sequencer.reader import USER_BYTES, Entry, batch_limit, parse_entry, take_batch
 
@@ -24,6 +27,18 @@ def test_an_entry_weighs_its_bytes_and_forty_for_each_who_comes_or_goes() -> Non
     assert Entry(b"1-0", raw=b"x" * 101, joins=[b"1"] * 3, leaves=[b"2"]).weight == 261
 
 
+@pytest.mark.parametrize("number", [2, 70_001, MAX_SEQUENCE])
+def test_a_skip(number: int) -> None:
+    entry = parse_entry(b"1-0", [b"skip_to", b"%d" % number])
+    assert (entry.skip_to, entry.refused) == (number, [])
+
+
+@pytest.mark.parametrize("text", [b"", b"-1", b"x", b"10000000000000000"])
+def test_what_is_no_skip(text: bytes) -> None:
+    entry = parse_entry(b"1-0", [b"skip_to", text])
+    assert (entry.skip_to, entry.refused) == (0, [("unknown stream entry", b"skip_to " + text)])
+
+
 def test_poison() -> None:
     for fields in ([b"x", b"y"], [b"join", b"1"], [b"node", b"n1"]):
         entry = parse_entry(b"1-0", fields)
@@ -36,7 +51,9 @@ def test_poison() -> None:
 def test_more_users_make_larger_batches_and_the_window_holds_several() -> None:
     assert batch_limit(128 * KIB, 0, 4096 * KIB) == 128 * KIB
     assert batch_limit(128 * KIB, 1_000, 4096 * KIB) == 128 * KIB + 40_000
+    assert batch_limit(128 * KIB, 4_000, 4096 * KIB) == 128 * KIB + 160_000
     assert batch_limit(128 * KIB, 100_000, 4096 * KIB) == 1024 * KIB
+    assert batch_limit(128 * KIB, 100_000, 4096 * KIB + 3) == 1024 * KIB
     assert batch_limit(128 * KIB, 100_000, 256 * KIB) == 128 * KIB
 
 
