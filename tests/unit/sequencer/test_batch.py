@@ -60,6 +60,6 @@ def test_rubbish_is_recorded_up_to_a_limit_and_cut(limit: int) -> None:
 
 
 def test_a_batch_weighs_what_it_takes_in_and_what_it_publishes() -> None:
-    batch = Batch(9, b"17-3", raw_bytes=1000, messages=[(b"1", b"x" * 30), (b"2", b"x" * 5)], broadcasts=b"y" * 200)
-    assert (batch.published_bytes, batch.weight) == (235, 1235)
+    batch = Batch(9, b"17-3", raw_bytes=1000, messages=[(b"1", b"x" * 30), (b"2", b"x" * 5)], broadcasts=b"y" * 215)
+    assert (batch.published_bytes, batch.weight) == (250, 1250)
     assert (Batch(9, b"0-0").published_bytes, Batch(9, b"0-0").weight) == (0, 0)

@@ -3,6 +3,7 @@
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -227,3 +228,87 @@ def test_asking_about_many_authors_stops_at_what_it_may_cost_but_not_before_the_
     assert index.follows.known(events) == 2
     assert run(index.loader.ask(events[2:], 1)) == 51
     assert index.follows.known(events) == 3
+
+
+def a_follows(*users: bytes) -> Follows:
+    follows = Follows()
+    for user in users:
+        follows.enter(user, [])
+    return follows
+
+
+def test_only_authors_not_asked_about_yet_are_asked_about_and_only_for_those_who_came_since() -> None:
+    follows = a_follows(b"1", b"2")
+    events = parse(b"1|S|7\n2|B\n3|S|8\n4|P|7|9\n5|F|9|7\n6|S|7\n7|S|9\n")
+    assert follows.known(events) == 0
+    assert follows.unasked(events, 10) == {b"7": [b"1", b"2"], b"8": [b"1", b"2"], b"9": [b"1", b"2"]}
+    assert list(follows.unasked(events, 2)) == [b"7", b"8"]
+    follows.answered(b"7", [])
+    assert follows.known(events) == 2, "other kinds need no answer"
+    assert list(follows.unasked(events, 10)) == [b"8", b"9"]
+    follows.enter(b"3", [])
+    assert follows.unasked(events, 1) == {b"7": [b"3"]}
+    follows.loaded(b"3")
+    assert follows.known(events) == 2, "those who were asked about are still known"
+    follows.answered(b"7", [])
+    assert list(follows.unasked(events, 10)) == [b"8", b"9"], "asked about since the last who is loading came"
+
+
+def test_when_all_are_loaded_every_author_is_known_and_no_answer_is_kept() -> None:
+    follows = a_follows(b"1", b"2")
+    events = parse(b"1|S|7\n2|S|8\n")
+    follows.answered(b"7", [])
+    follows.loaded(b"1")
+    assert follows.known(events) == 1
+    follows.loaded(b"2")
+    assert (follows.known(events), follows._asked) == (2, {})
+    follows.enter(b"3", [])
+    assert follows.known(events) == 0
+
+
+def test_following_and_unfollowing_for_long_keeps_nothing() -> None:
+    follows = a_follows(b"1")
+    follows.loaded(b"1")
+    for number in range(1000):
+        follows.follow(b"1", b"%d" % number)
+        follows.unfollow(b"1", b"%d" % number)
+    assert (follows.followers, follows._following) == ({}, {b"1": set()})
+
+
+def left_with(*authors: int) -> Follows:
+    """Users who left, each with so many authors of their own."""
+    follows = Follows()
+    for user, count in enumerate(authors, 1):
+        name = b"%d" % user
+        follows.enter(name, [])
+        follows.learn(name, [b"%d" % (1000 * user + author) for author in range(count)])
+        follows.leave(name)
+    return follows
+
+
+@pytest.mark.parametrize(("edges", "left"), [(1, [2, 4]), (2, [1, 4]), (3, [4]), (4, [4]), (5, [3]), (100, [])])
+def test_forgetting_goes_in_order_and_as_far_as_told(edges: int, left: list[int]) -> None:
+    follows = left_with(3, 4)
+    assert follows.forgetting
+    follows.forget(edges)
+    assert [len(authors) for _, _, authors in follows._left] == left
+    assert len(follows.followers) == sum(left)
+    assert follows.forgetting == bool(left)
+
+
+def test_who_followed_nobody_costs_one() -> None:
+    follows = left_with(*[0] * 100)
+    follows.forget(30)
+    assert len(follows._left) == 70
+
+
+def test_forgetting_a_stay_leaves_the_next_one_alone() -> None:
+    follows = a_follows(b"1")
+    follows.learn(b"1", [b"7", b"8"])
+    follows.leave(b"1")
+    outbox: list[bytes] = []
+    follows.enter(b"1", outbox)
+    follows.learn(b"1", [b"7"])
+    follows.forget(100)
+    assert follows.followers == {b"7": {b"1": outbox}}
+    assert follows.followers[b"7"][b"1"] is outbox

@@ -138,7 +138,7 @@ def test_what_is_owed_is_known_to_the_byte_and_the_batch() -> None:
     look(subject, 2, a=308, b=309)
     assert (subject.unwritten_bytes, subject.behind(310)) == (9 + 10, 2)
     look(subject, 3, a=310, b=311)
-    assert (subject.unwritten_bytes, subject.behind(311)) == (0, 1)
+    assert (subject.unwritten_bytes, subject.behind(311), subject.behind(1000)) == (0, 1, 690)
 
 
 def test_the_limits_are_reached_exactly_and_hold_beyond() -> None:
