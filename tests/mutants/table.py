@@ -25,14 +25,14 @@ def _judged(path: str, *more_tests: str, functions: tuple[str, ...] = ()) -> Jud
 
 
 TABLE = (
-    _judged("contract/events.py"),
+    _judged("contract/events.py", "tests/unit/contract/test_framing.py"),
     _judged("contract/frames.py"),
     _judged("contract/framing.py"),
     _judged("contract/admission.py"),
     _judged("contract/rates.py"),
     _judged("contract/proxy_protocol.py"),
     _judged("contract/peer_log.py"),
-    _judged("contract/stats.py"),
+    _judged("contract/stats.py", "tests/unit/contract/test_metrics.py"),
     _judged("contract/redis_url.py"),
     _judged("contract/redis_checks.py"),
     _judged("listener/intake.py"),

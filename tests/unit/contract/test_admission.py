@@ -77,8 +77,9 @@ def test_what_was_taken_is_given_back_once_however_often_it_ends() -> None:
 
 def test_a_peer_over_ipv6_has_four_parts() -> None:
     admission = Admission(ConnectionLimits(1, 1), proxied=False)
+    assert admission.address == "unknown"
     admission.begin(("2001:db8::7", 1000, 0, 0))  # type: ignore[arg-type]
-    assert admission.peer == "2001:db8::7:1000"
+    assert (admission.peer, admission.address) == ("2001:db8::7:1000", "2001:db8::7")
 
 
 def test_the_address_of_the_proxy_line_counts() -> None:
@@ -149,3 +150,4 @@ def test_the_health_port_leaves_the_process_half_of_what_is_set_aside(files: int
     assert 0 < most <= HEALTH_CONNECTIONS
     assert 2 * most <= (files - connections_within(files)) / 2
     assert health_connections_within(256) == HEALTH_CONNECTIONS
+    assert [health_connections_within(few) for few in (2, 6, 20)] == [1, 1, 2]

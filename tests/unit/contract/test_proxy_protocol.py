@@ -29,8 +29,9 @@ def test_the_longest_line_of_the_specification_and_no_longer_one() -> None:
     assert len(longest) == 107
     assert split(longest) == (("unknown", "0"), b"")
     assert split(longest[:-1]) is None
-    with pytest.raises(NotProxiedError):
-        split(longest.replace(b"\r\n", b"0\r\n"))
+    for longer in (longest.replace(b"\r\n", b"0\r\n"), longest.replace(b"\r\n", b"00")):
+        with pytest.raises(NotProxiedError):
+            split(longer)
 
 
 @pytest.mark.parametrize(

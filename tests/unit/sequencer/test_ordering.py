@@ -142,7 +142,7 @@ class Untouched(dict[int, Event]):
         raise AssertionError("all that waits was gone through")
 
 
-@pytest.mark.parametrize(("skipped_to", "limit"), [(0, 2), (1, 2), (1, 10), (5, 10)])
+@pytest.mark.parametrize(("skipped_to", "limit"), [(0, 2), (1, 2), (1, 10), (5, 10), (7, 2), (8, 10)])
 def test_work_goes_by_what_is_released_and_not_by_what_waits(skipped_to: int, limit: int) -> None:
     ordering = Ordering(5, 1000, parse(b"".join(b"%d|B\n" % number for number in range(100, 600))), skipped_to)
     ordering.waiting = Untouched(ordering.waiting)
