@@ -57,6 +57,22 @@ def test_a_line_of_1024_bytes_is_a_line_and_a_longer_one_is_not() -> None:
     assert framer.refused == [b"y" + b"x" * 63]
 
 
+@pytest.mark.parametrize("rest", [b"", b"z", b"zz", b"zzz"])
+def test_the_line_after_a_refused_one_counts_wherever_its_end_comes(rest: bytes) -> None:
+    framer = LineFramer(LIMIT)
+    assert framer.feed(b"z" * 150) == framer.feed(b"z") == b""
+    assert framer.feed(rest + b"\n1|B\n2|B\n") == b"1|B\n2|B\n"
+    assert framer.refused == [b"z" * SAMPLE_BYTES]
+
+
+def test_a_line_is_refused_as_soon_as_it_can_not_end_in_time() -> None:
+    framer = LineFramer(LIMIT)
+    framer.feed(b"z" * (LIMIT - 1))
+    assert framer.refused == []
+    framer.feed(b"z")
+    assert (framer.refused, framer._tail) == ([b"z" * SAMPLE_BYTES], b"")
+
+
 def test_a_refused_line_leaves_no_tail() -> None:
     framer = LineFramer(LIMIT)
     framer.feed(b"z" * 1000)
