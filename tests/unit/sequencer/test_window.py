@@ -123,7 +123,7 @@ def full_window(**batches: int) -> Window:
 
 def look(subject: Window, at_s: float, **batches: int) -> None:
     """Every node reports anew: none is silent."""
-    subject.observe({name.encode(): b"%d %d 0 s" % (batch, at_s * 10) for name, batch in batches.items()}, at_s)
+    subject.observe({name.encode(): b"%d %d 0 1" % (batch, at_s * 10) for name, batch in batches.items()}, at_s)
 
 
 def test_what_is_owed_is_known_to_the_byte_and_the_batch() -> None:
@@ -197,16 +197,16 @@ def test_stillness_counts_while_a_node_is_silent_too() -> None:
     subject = full_window(stuck=300)
     for second in range(1, 32):
         assert subject.to_expel() == {}
-        subject.observe({b"stuck": b"300 %d 0 s" % (second // 4)}, second)
+        subject.observe({b"stuck": b"300 %d 0 1" % (second // 4)}, second)
     assert subject.to_expel() == {b"stuck": ("held the window", 31)}
 
 
 def test_silence_begins_anew_with_each_change() -> None:
     subject = window()
     for second in range(10):
-        subject.observe({b"a": b"7 %d 0 s" % second}, second)
+        subject.observe({b"a": b"7 %d 0 1" % second}, second)
     for second in range(10, 15):
-        subject.observe({b"a": b"7 9 0 s"}, second)
+        subject.observe({b"a": b"7 9 0 1"}, second)
     assert subject.to_expel() == {}
-    subject.observe({b"a": b"7 9 0 s"}, 14.5)
+    subject.observe({b"a": b"7 9 0 1"}, 14.5)
     assert subject.to_expel() == {b"a": ("silent", 5.5)}
