@@ -62,18 +62,25 @@ class Leader:
             except LeaseLostError as problem:
                 log.warning("lease_lost", reason=str(problem))
                 self._stats.term_ends["lease lost"] += 1
+                self._leads_no_more()
                 await stopped_within(stop, self._backoff.next_s())
             except RedisUnavailableError as problem:
                 self._stats.term_ends["Redis lost"] += self._term is not None
+                self._leads_no_more()
                 self._outage.begins(await explained(problem, self.link, self._settings))
                 await stopped_within(stop, self._backoff.next_s())
             finally:
                 if stop.is_set():
                     await self.on_stopped()
-                self._term = self.link = None
-                clear_gauges(self._stats)
+                self._leads_no_more()
+                self.link = None
                 for link in links:
                     link.close()
+
+    def _leads_no_more(self) -> None:
+        # At once, and not after the pause before the next try: others may lead by then.
+        self._term = None
+        clear_gauges(self._stats)
 
     def observe(self) -> SequencerStats:
         """The stats as they are now."""
