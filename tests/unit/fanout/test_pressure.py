@@ -29,6 +29,7 @@ class Client:
     unsent: int
     accepted: int = 0
     standing: Standing = field(default_factory=Standing)
+    holds: int = 0
 
     def unsent_bytes(self) -> int:
         return self.unsent
@@ -38,6 +39,7 @@ class Client:
 
     def hold(self) -> None:
         assert self.standing.behind_since_s is None
+        self.holds += 1
 
     def set_aside(self) -> None:
         assert not self.standing.aside
@@ -59,6 +61,73 @@ def offenders(count: int, unsent: int) -> list[Client]:
 
 def aside(clients: Iterable[Client]) -> list[bool]:
     return [client.standing.aside for client in clients]
+
+
+def closed_for_room(slow: list[Client], behind_since_s: list[float]) -> list[Client]:
+    """Whom a node with room for 1000 bytes closes, in order, when the unsent bytes of each grow by 900 at once."""
+    subject = pressure()
+    for now_s in sorted(behind_since_s):
+        behind = [client for client, since_s in zip(slow, behind_since_s, strict=True) if since_s <= now_s]
+        subject.judge(behind, 100, now_s)
+    for client in slow:
+        client.unsent += 900
+    return [client for client, _ in subject.judge(slow, 100, 2)]
+
+
+# Progress
+
+
+def test_a_client_is_told_once_that_it_is_judged_from_now_on() -> None:
+    subject, client = pressure(), Client(49)
+    subject.judge([client], 2, 0)
+    assert client.holds == 0, "too little to be judged"
+    client.unsent = 50
+    for second in (1, 2, 3):
+        subject.judge([client], 2, second)
+    assert client.holds == 1
+    client.standing = Standing()  # as the server does when nothing is unsent
+    subject.judge([client], 2, 4)
+    assert client.holds == 2
+
+
+def test_for_how_long_a_client_is_behind() -> None:
+    standing = Standing()
+    assert standing.behind_s(5) == 0
+    standing.look(100, 0, 2)
+    standing.look(100, 100, 4)
+    assert standing.behind_s(5) == 3, "progress does not end it"
+
+
+@pytest.mark.parametrize(
+    ("unsent", "step"),
+    [
+        (1, 1),
+        (15, 1),
+        (47, 2),
+        (1600, 100),
+        (1615, 100),
+        (16 * 16384 - 1, 16383),
+        (16 * 16384, 16384),
+        (100 * 16384, 16384),
+    ],
+)
+def test_a_sixteenth_or_16_kib_is_progress(unsent: int, step: int) -> None:
+    accepted_before = 127
+    standing = Standing()
+    standing.look(unsent, accepted_before, 1)
+    standing.look(unsent, accepted_before + step - 1, 2)
+    assert standing.moved_s == 1
+    standing.look(unsent, accepted_before + step, 3)
+    assert standing.moved_s == 3
+
+
+def test_little_by_little_is_progress_too() -> None:
+    standing = Standing()
+    moved_s = []
+    for second in range(9):
+        standing.look(1600, 25 * second, second)
+        moved_s.append(standing.moved_s)
+    assert moved_s == [0, 0, 0, 0, 4, 4, 4, 4, 8]
 
 
 # Waiting
@@ -86,12 +155,33 @@ def test_a_quarter_of_the_clients_makes_the_node_wait() -> None:
     assert subject.waiting_since_s is None
 
 
-def test_a_lone_client_makes_its_node_wait() -> None:
+@pytest.mark.parametrize("clients", [1, 2, 3, 4])
+def test_one_of_up_to_four_clients_makes_its_node_wait(clients: int) -> None:
     subject = pressure()
-    subject.judge([Client(399)], 1, 2)
+    subject.judge([Client(399)], clients, 2)
     assert subject.waiting_since_s is None
-    subject.judge([Client(400)], 1, 3)
+    subject.judge([Client(400)], clients, 3)
     assert subject.waiting_since_s == 3
+
+
+def test_one_byte_less_than_the_limit_is_no_pressure() -> None:
+    subject, client = pressure(), Client(399)
+    for second in range(100):
+        assert subject.judge([client], 2, second) == []
+    assert not client.standing.aside
+
+
+def test_of_up_to_four_clients_each_counts_up_to_the_limit() -> None:
+    """Twice 500 bytes above it are as much as may be uncounted."""
+    subject = pressure()
+    slow = [Client(900), Client(900)]
+    for second in range(11):
+        assert subject.judge(slow, 3, second) == []
+        for client in slow:
+            client.take(100)
+            client.unsent = 900
+    slow[0].unsent = 901
+    assert subject.judge(slow, 3, 10.1) == [(slow[0], NO_ROOM)]
 
 
 # Setting aside
@@ -189,6 +279,30 @@ def test_who_was_set_aside_counts_again_only_when_it_has_caught_up() -> None:
     assert subject.waiting_since_s == 0.5
 
 
+def test_who_was_set_aside_does_not_keep_up_because_it_moves() -> None:
+    """Nobody keeps up then, and the node waits."""
+    subject = pressure(client_limit=100_000)
+    clients = [Client(900) for _ in range(10)]
+    for now_s in (0, 0.3):
+        subject.judge(clients, 10, now_s)
+    assert all(aside(clients))
+    for client in clients:
+        client.take(100)
+    subject.judge(clients, 10, 0.4)
+    assert [client.standing.moved_s for client in clients] == [0.4] * 10
+    assert subject.waiting_since_s == 0
+
+
+def test_where_more_are_behind_than_are_members_nobody_keeps_up() -> None:
+    """One of them may be leaving."""
+    subject = pressure()
+    clients = [Client(300) for _ in range(3)]
+    for now_s in (0, 0.3):
+        assert subject.judge(clients, 2, now_s) == []
+    assert all(aside(clients))
+    assert subject.waiting_since_s == 0
+
+
 # Closing those who accept nothing
 
 
@@ -232,7 +346,62 @@ def test_relief_starts_the_stall_time_anew() -> None:
     assert subject.judge(clients, 2, 22.1) == [(client, ACCEPTS_NOTHING) for client in clients]
 
 
+def test_quiet_starts_the_stall_time_anew() -> None:
+    subject, client = pressure(), Client(400)
+    subject.judge([client], 1, 0)
+    assert subject.judge([], 1, 9) == []
+    assert subject.judge([client], 1, 12) == []
+    assert subject.waiting_since_s == 12
+    assert subject.judge([client], 1, 22) == []
+    assert subject.judge([client], 1, 22.01) == [(client, ACCEPTS_NOTHING)]
+
+
 # Room
+
+
+@pytest.mark.parametrize(("client_limit", "node_limit", "share"), [(1000, 400, 16), (400, 1000, 40)])
+def test_what_does_not_count_may_be_as_much_as_the_larger_limit(client_limit: int, node_limit: int, share: int) -> None:
+    """One byte more is too much; first the node waits, then one is closed."""
+    subject = pressure(client_limit, node_limit)
+    clients = [Client(share + 250) for _ in range(4)]
+    for now_s in (0, 0.4, 5):
+        assert subject.judge(clients, 100, now_s) == []
+        assert subject.waiting_since_s is None
+    for client in clients:
+        client.take(client.unsent)
+        client.unsent = share + 250
+    clients[3].unsent += 1
+    assert subject.judge(clients, 100, 6) == []
+    assert subject.waiting_since_s == 6
+    assert subject.judge(clients, 100, 6.51) == [(clients[3], NO_ROOM)]
+    assert subject.waiting_since_s is None
+
+
+def test_room_is_made_by_those_who_accept_nothing_for_longest() -> None:
+    first, second, third = Client(60), Client(60), Client(60)
+    assert closed_for_room([third, first, second], [0.3, 0.1, 0.2]) == [first, second]
+
+
+def test_who_did_it_before_makes_room_first_even_when_it_stalls_last() -> None:
+    first, second, again = Client(60), Client(60), Client(60, standing=Standing(offender=True))
+    assert closed_for_room([first, second, again], [0.1, 0.2, 0.3]) == [again, first]
+
+
+def test_of_those_who_stall_equally_long_the_largest_makes_room_first() -> None:
+    subject = pressure()
+    clients = [Client(500), Client(900), Client(700)]
+    subject.judge(clients, 100, 0)
+    assert subject.judge(clients, 100, 0.6) == [(clients[1], NO_ROOM), (clients[2], NO_ROOM)]
+
+
+def test_slow_clients_are_kept_longer_also_where_they_are_not_set_aside() -> None:
+    """As many are slow as keep up, but they hold too little that counts to make the node wait."""
+    subject = pressure(client_limit=500, node_limit=1000)
+    slow = [*(Client(500) for _ in range(3)), *(Client(1) for _ in range(47))]
+    for now_s in (0, 0.6, 1.0):
+        assert subject.judge(slow, 100, now_s) == []
+    assert not any(aside(slow))
+    assert subject.judge(slow, 100, 1.01) == [(slow[0], NO_ROOM)]
 
 
 def test_who_is_set_aside_is_closed_when_there_is_no_room() -> None:
@@ -324,6 +493,13 @@ def test_who_did_it_before_is_closed_first_and_without_patience() -> None:
         closed = subject.judge([*first, *again], 40, now_s)
     assert closed == [(client, NO_ROOM) for client in again]
     assert subject.waiting_since_s is None
+
+
+def test_who_did_it_before_has_a_second() -> None:
+    subject, client = pressure(), offenders(1, 400)[0]
+    for now_s in (0, 0.99):
+        assert subject.judge([client], 2, now_s) == []
+    assert subject.judge([client], 2, 1.01) == [(client, AGAIN)]
 
 
 # All of it, in a small world
