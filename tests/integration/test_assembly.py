@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from contract.settings import MIB, Settings, load
-from sequencer.assembly import Assembly
+from sequencer.assembly import LEAST_EVENT_BYTES, Assembly
 from sequencer.batch import Batch
 from sequencer.reader import Entry
 from sequencer.stats import SequencerStats
@@ -180,8 +180,16 @@ async def test_what_a_closed_gap_releases_is_no_larger_than_other_batches(calls:
     await subject.batch(Entry(b"1-0", raw=lines))
     await subject.all([Entry(b"2-0", raw=b"1|P|1|2\n")])
     assert sum(batch.counts["released"] for batch in subject.batches) == 5000
-    limit = 16 * 1000
+    limit = LEAST_EVENT_BYTES * 1000
     rest = deque([Entry(b"3-0", raw=b"".join(b"%d|P|1|2\n" % number for number in range(5002, 9001)))])
     await subject.assembly.make(rest, limit)
     batch = await subject.assembly.make(deque([Entry(b"4-0", raw=b"5001|P|1|2\n")]), limit)
     assert batch.counts["released"] == 1000
+
+
+async def test_a_full_batch_of_short_lines_in_order_stores_nothing(calls: Calls, namespace: str) -> None:
+    subject = await sequencer(calls, load(namespace=namespace, first_sequence=100_001))
+    lines = b"".join(b"%d|B\n" % number for number in range(100_001, 103_001))
+    entries = deque([Entry(b"1-0", raw=lines)])
+    batch = await subject.assembly.make(entries, len(lines))
+    assert (batch.counts["released"], batch.waiting, list(entries)) == (3000, [], [])
