@@ -44,7 +44,7 @@ class Keys:
 
     @property
     def online(self) -> str:
-        """Prefix of the sets that hold the users connected to a node."""
+        """Prefix of the sets that hold the users of a node, connected or lingering."""
         return self.prefix + "online:"
 
     @property

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import structlog
 import uvloop
 
-from contract import logs
+from contract import logs, tasks
 from contract.errors import ParadeError
 from contract.printable import printable
 from contract.readiness import Readiness
@@ -55,6 +55,16 @@ async def until_one_ends(stop: asyncio.Event, *parts: "asyncio.Task[None]") -> E
         if part.done() and (problem := _ended_with(part, stop)) is not None:
             return problem
     return None
+
+
+async def conclude(problem: Exception | None, part: "asyncio.Task[None]") -> None:
+    """The service's last step: raise what ended it or its main part; a main part that goes on is cut off."""
+    if not part.done():
+        await tasks.end([part])
+    elif problem is None:
+        part.result()
+    if problem is not None:
+        raise problem
 
 
 def _ended_with(part: "asyncio.Task[None]", stop: asyncio.Event) -> Exception | None:

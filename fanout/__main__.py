@@ -6,7 +6,7 @@ import structlog
 
 from contract.readiness import Readiness
 from contract.report import Reporter, service_name
-from contract.service import run, until_one_ends
+from contract.service import conclude, run, until_one_ends
 from contract.serving import listen
 from contract.settings import Settings
 from fanout.node import Node
@@ -41,12 +41,7 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     for client in list(clients.clients):
         client.abort()
     clients.log.close()
-    if problem is not None:
-        raise problem
-    if serving.done():
-        serving.result()
-    else:
-        serving.cancel()
+    await conclude(problem, serving)
 
 
 if __name__ == "__main__":

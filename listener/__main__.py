@@ -6,7 +6,7 @@ import structlog
 
 from contract.readiness import Readiness
 from contract.report import Reporter, service_name
-from contract.service import run, until_one_ends
+from contract.service import conclude, run, until_one_ends
 from contract.serving import listen
 from contract.settings import Settings
 from listener.server import Source, Sources
@@ -34,15 +34,11 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     await asyncio.wait([appending], timeout=settings.shutdown_s / 2)
     if not appending.done():
         log.error("events_not_handed_over", bytes=sources.intake.held_bytes)
-        appending.cancel()
     reporting.cancel()
     await reporter.withdraw()
     sources.appender.close()
     sources.log.close()
-    if problem is not None:
-        raise problem
-    if appending.done():
-        appending.result()
+    await conclude(problem, appending)
 
 
 if __name__ == "__main__":

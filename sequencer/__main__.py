@@ -5,7 +5,7 @@ import gc
 
 from contract.readiness import Readiness
 from contract.report import Reporter, service_name
-from contract.service import run, until_one_ends
+from contract.service import conclude, run, until_one_ends
 from contract.settings import Settings
 from sequencer.leader import Leader
 
@@ -27,12 +27,7 @@ async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) ->
     stop.set()
     await asyncio.wait([serving], timeout=settings.shutdown_s)
     reporting.cancel()
-    if problem is not None:
-        raise problem
-    if serving.done():
-        serving.result()
-    else:
-        serving.cancel()
+    await conclude(problem, serving)
 
 
 if __name__ == "__main__":

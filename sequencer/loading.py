@@ -3,6 +3,7 @@
 All commands go over the connection of the commits, so Redis answers them with the graph of the last batch sent.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from contract.events import Event
@@ -31,22 +32,31 @@ class Loader:
         return bool(self._follows.loading) or self._follows.forgetting
 
     async def step(self, edges: int) -> None:
-        """Read about so many edges of the users who came first, and forget as many of those who left."""
+        """Read about so many edges of the users who came first, and forget as many of those who left.
+
+        Lets others run, whatever there is to do, so that steps can follow each other.
+        """
         follows = self._follows
         follows.forget(edges)
         users = follows.first_loading(self._questions)
         if not users:
-            return
-        if follows.loading[users[0]].cursor:
+            await asyncio.sleep(0)
+        elif follows.loading[users[0]].cursor:
             await self._scan(users[0], edges)
-            return
-        sizes = await self._store.following_counts(users)
-        fitting = _fitting(users, sizes, edges)
+        else:
+            await self._read(users, edges)
+
+    async def _read(self, users: list[bytes], edges: int) -> None:
+        """Read the whole sets of the first users, or the first piece of one that is too large for that."""
+        follows = self._follows
+        fitting = _fitting(users, await self._store.following_counts(users), edges)
         if not fitting:
             await self._scan(users[0], edges)
             return
-        for user, authors in zip(fitting, await self._store.following(fitting), strict=True):
+        some = [user for user, size in fitting.items() if size]
+        for user, authors in zip(some, await self._store.following(some), strict=True):
             follows.learn(user, authors)
+        for user in fitting:
             follows.loaded(user)
 
     async def ask(self, events: Sequence[Event], edges: int) -> int:
@@ -82,12 +92,12 @@ class Loader:
             follows.loaded(user)
 
 
-def _fitting(users: list[bytes], sizes: list[int], edges: int) -> list[bytes]:
-    """The first users whose sets together have no more than `edges` members."""
-    fitting = []
+def _fitting(users: list[bytes], sizes: list[int], edges: int) -> dict[bytes, int]:
+    """The first users whose sets together have no more than `edges` members, and how many each has."""
+    fitting = {}
     for user, size in zip(users, sizes, strict=True):
         edges -= size
         if edges < 0:
             break
-        fitting.append(user)
+        fitting[user] = size
     return fitting

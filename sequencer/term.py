@@ -100,7 +100,6 @@ class Term:
             await self._send(batch)
         elif assembly.loader.busy and self._now() < self._committed_s + self._tick_s:
             await assembly.loader.step(self._settings.batch_edges)
-            await asyncio.sleep(0)  # a step that only forgets has not let anybody else run
         else:
             await self._tick()
 

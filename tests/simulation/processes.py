@@ -16,6 +16,8 @@ from sequencer.leader import Leader
 from tests.simulation.wire import Wire
 
 KEYS = Keys("sim")
+RECORDED = 2
+"""Refused lines that a batch records."""
 SLOW_UNSENT_BYTES = 5000
 """What a slow client leaves unsent: over the bound of a node, so that the node waits."""
 
@@ -37,7 +39,7 @@ def settings(name: str, **given: Any) -> Settings:
         node_patience_s=1.5,
         node_buffer_bytes=4096,
         client_stall_s=1.0,
-        rejected_per_batch=2,
+        rejected_per_batch=RECORDED,
         joins_per_user=0,
         **given,
     )

@@ -28,6 +28,7 @@ class Noise:
     cut_before: float = 0.0
     cut_after: float = 0.0
     lose_batch: float = 0.0
+    refuse: float = 0.0
     slow: float = 0.0
 
 
@@ -114,7 +115,10 @@ class Wire:
 
     def _execute(self, command: list[bytes]) -> None:
         name = command[0]
-        if name == b"SUBSCRIBE":
+        if self._rng.random() < self._noise.refuse:
+            self._loop.world.trace("refused", self.owner, command[0])
+            self._answers.append(encode(RefusedError(f"NOPERM this user may not run {name.decode()}")))
+        elif name == b"SUBSCRIBE":
             self._redis.subscribe(self, command[1:])
         elif name == b"UNSUBSCRIBE":
             self._redis.unsubscribe(self, command[1:])

@@ -8,7 +8,7 @@ from typing import Protocol
 from contract.frames import StreamId, stream_id
 from fanout.membership import ANNOUNCE
 from tests.simulation.oracle import Event, Oracle
-from tests.simulation.processes import KEYS
+from tests.simulation.processes import KEYS, RECORDED
 from tests.simulation.redis_double import Hash, Redis, SortedSet, Stream
 
 COUNTS = 9
@@ -106,6 +106,9 @@ class Witness:
         if max((count for (name, _), count in written.items() if name == b"PUBLISH"), default=0) > 1:
             raise WrongError(f"batch {batch.number} published to a channel twice")
         parts, counts = written[b"XADD", KEYS.deliveries.encode()], written[b"HINCRBY", KEYS.state.encode()]
+        recorded = written[b"XADD", KEYS.rejected.encode()]
+        if recorded > RECORDED:
+            raise WrongError(f"batch {batch.number} recorded {recorded} refused lines")
         if parts > len(told) or counts > COUNTS or written[b"ZREMRANGEBYSCORE", KEYS.waiting.encode()] > 1:
             raise WrongError(f"batch {batch.number} cost more than it must: {written}")
 

@@ -152,6 +152,7 @@ class World:
         self.noise.cut_before = rng.choice([0, 0, 0.01, 0.05])
         self.noise.cut_after = rng.choice([0, 0, 0.01, 0.05])
         self.noise.lose_batch = rng.choice([0, 0, 0.05, 0.2])
+        self.noise.refuse = rng.choice([0, 0, 0, 0.01])
         self.noise.slow = rng.choice([0, 0.02, 0.2])
         for _ in range(rng.choice([0, 1, 1, 2, 2, 3, 4])):
             at(rng.uniform(0.05, self._trouble_s), rng.choice(self._troubles()))
@@ -168,6 +169,9 @@ class World:
             del lines[:size]
         if rng.random() < 0.3:
             chunks.append(rng.choice(chunks))
+        if rng.random() < 0.3:
+            at = rng.randrange(len(chunks))
+            chunks[at] += b"rubbish\n" * rng.choice([1, 3])
         return chunks
 
     def _troubles(self) -> list[Any]:
@@ -251,7 +255,7 @@ class World:
     def _heal(self) -> None:
         self.trace("HEAL", "")
         self.redis.full = False
-        self.noise.cut_before = self.noise.cut_after = self.noise.lose_batch = 0.0
+        self.noise.cut_before = self.noise.cut_after = self.noise.lose_batch = self.noise.refuse = 0.0
 
     def _settle(self) -> None:
         problem: WrongError | None = None

@@ -62,8 +62,8 @@ def test_a_leader_that_has_much_to_read_keeps_its_lease_and_works_at_once(
 
 
 def test_events_go_on_while_somebody_who_follows_many_comes(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, batch_edges=200) as system:
-        follow(system, [1], range(1_000, 201_000))
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=1, batch_edges=1) as system:
+        follow(system, [1], range(1_000, 201_000))  # so many steps take a minute at the least
         with peers(system.client_port, [2]) as (other,):
             wait_until(lambda: system.online() == {"2"}, "online")
             with peers(system.client_port, [1]) as (greedy,):
@@ -73,6 +73,7 @@ def test_events_go_on_while_somebody_who_follows_many_comes(valkey_url: str, nam
                     other.wait_for(b"%d|B\n" % number)
                 source(system.event_port, b"101|S|150000\n")
                 greedy.wait_for(b"101|S|150000\n")
+                wait_until(lambda: reported(system, "sequencer").get("loading_users") == 1, "it is still being read")
 
 
 def test_who_comes_back_at_once_costs_the_stream_nothing(valkey_url: str, namespace: str, tmp_path: Path) -> None:
