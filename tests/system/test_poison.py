@@ -114,9 +114,8 @@ TYPES = {"state": "hash", "nodes": "hash", "events": "stream", "waiting": "zset"
 def test_a_key_of_another_type(stage: Stage, name: str) -> None:
     system, key, aside = stage.system, getattr(stage.system.keys, name), stage.system.keys.prefix + "aside"
     kept = name in ("state", "nodes", "deliveries")
-    if kept:
-        system.redis.rename(key, aside)
-    poison(system.redis, key)
+    # In one step, here and below: a heartbeat that finds no nodes at all is right to end its connections.
+    poison(system.redis, key, aside if kept else "")
     told = f"{key} is a list and not a {TYPES[name]}: delete it with: redis-cli DEL '{key}'"
     wait_until(lambda: stage.said(told), "the key is named")
     time.sleep(WATCHED_S)
@@ -125,16 +124,23 @@ def test_a_key_of_another_type(stage: Stage, name: str) -> None:
     if name != "deliveries":  # which the commands do not read
         assert told in said_by(stage, ("status",))
     (reason,) = {reason for _, reason in stage.reasons() if told in reason}
-    assert system.redis.execute_command(*command_in(reason)) == 1
-    if kept:
-        system.redis.rename(aside, key)
+    with system.redis.pipeline(transaction=True) as step:
+        step.execute_command(*command_in(reason))
+        if kept:
+            step.rename(aside, key)
+        assert step.execute()[0] == 1
     stage.goes_on()
     assert system.logged("connections_closed") == 0
 
 
-def poison(client: Any, key: str) -> None:
-    """A type that none of Parade's keys has; in one step, so that nobody writes the right one in between."""
+def poison(client: Any, key: str, aside: str = "") -> None:
+    """A type that none of Parade's keys has; in one step, so that nobody writes the right one in between.
+
+    What was there is kept under `aside`, if that is given.
+    """
     with client.pipeline() as pipe:
+        if aside:
+            pipe.rename(key, aside)
         pipe.delete(key)
         pipe.rpush(key, "not ours")
         pipe.execute()
