@@ -10,6 +10,7 @@ from sequencer.store import LeaseLostError, Store
 from tests.integration.conftest import Calls
 
 LEASE_S = 1.0
+PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ async def test_work_that_takes_longer_than_the_lease_keeps_it(calls: Calls, sett
             await asyncio.sleep(LEASE_S / 4)
             assert await calls.call("GET", settings.keys.lease) == b"me"
 
-    await _while_held(store, work())
+    await asyncio.wait_for(_while_held(store, work()), PATIENCE_S)
 
 
 @pytest.mark.parametrize("holder", [None, "another"])
@@ -50,7 +51,7 @@ async def test_work_ends_at_once_when_the_lease_is_lost(
     await asyncio.sleep(0)
     await calls.call("SET", settings.keys.lease, holder) if holder else await calls.call("DEL", settings.keys.lease)
     with pytest.raises(LeaseLostError):
-        await asyncio.wait_for(holding, 30)
+        await asyncio.wait_for(holding, PATIENCE_S)
     assert ended.is_set()
     assert await calls.call("GET", settings.keys.lease) == (holder.encode() if holder else None)
 
@@ -61,5 +62,5 @@ async def test_what_the_work_raises_comes_out_and_renewing_ends(store: Store) ->
 
     before = len(asyncio.all_tasks())
     with pytest.raises(KeyError, match="this"):
-        await _while_held(store, work())
+        await asyncio.wait_for(_while_held(store, work()), PATIENCE_S)
     assert len(asyncio.all_tasks()) == before
