@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from console import look, redis_calls, up
+from console import look
+from console.local import up
+from console.observe import redis_calls
 from console.options import (
     INTERRUPTED,
     ClientPort,
@@ -24,11 +26,11 @@ from console.options import (
     settings_of,
 )
 from console.terminal import terminal
-from contract.errors import ParadeError, RedisUnavailableError
-from contract.printable import printable
-from contract.redis_url import redacted
-from contract.service import raise_file_limit
-from contract.settings import Settings, environment_name
+from runtime.errors import ParadeError, RedisUnavailableError
+from runtime.printable import printable
+from runtime.redis.url import redacted
+from runtime.service import raise_file_limit
+from runtime.settings import Settings, environment_name
 from simulator.report import Report
 from simulator.run import Plan, Simulation
 from simulator.workload import Workload

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from console import graph, rejected, skip, status, tap, top
+from console.commands import graph, rejected, skip, status, tap, top
 from console.options import INTERRUPTED, Json, Namespace, RedisUrl, deployment
-from contract import logs
+from runtime import logs
 
 app = typer.Typer()
 PANEL = "Look inside a deployment (of --redis-url, or the `parade up` on this machine)"
@@ -145,7 +145,7 @@ def dashboard_command(
     Nothing can be changed there. Without a password it answers to localhost and to IP addresses only, no names.
     """
     # Imported only where it is used: an HTTP server takes time to load.
-    from console import dashboard
+    from console.web import server as dashboard
 
     find = partial(deployment, redis_url=redis_url, namespace=namespace)
     settings = find()  # a mistake in the options ends the command; what goes wrong later is shown on the page

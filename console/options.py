@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 import typer
 
-from console import running
-from contract.errors import ParadeError
-from contract.redis_url import redacted
-from contract.settings import Settings, environment_name, load
+from console.local import running
+from runtime.errors import ParadeError
+from runtime.redis.url import redacted
+from runtime.settings import Settings, environment_name, load
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as of a program that the signal ended."""

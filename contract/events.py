@@ -20,6 +20,8 @@ from typing import Final
 MAX_SEQUENCE: Final = 2**53 - 1
 MAX_LINE_BYTES: Final = 1024
 """Longer lines are refused unread. The longest event has 62 bytes; the rest is room for a clear record."""
+SAMPLE_BYTES: Final = 64
+"""How much of a refused line is kept for the record."""
 
 _ID = rb"[1-9][0-9]{0,19}"
 _LINE = (

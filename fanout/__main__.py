@@ -4,13 +4,13 @@ import asyncio
 
 import structlog
 
-from contract.readiness import Readiness
-from contract.report import Reporter, service_name
-from contract.service import conclude, run, until_one_ends
-from contract.serving import listen
-from contract.settings import Settings
+from fanout.clients.server import Client, ClientServer
 from fanout.node import Node
-from fanout.server import Client, ClientServer
+from runtime.edge.listen import listen
+from runtime.readiness import Readiness
+from runtime.report import Reporter, service_name
+from runtime.service import conclude, run, until_one_ends
+from runtime.settings import Settings
 
 log = structlog.get_logger()
 

@@ -8,19 +8,19 @@ import asyncio
 
 import structlog
 
-from contract.errors import RedisUnavailableError
-from contract.outage import Outage
-from contract.readiness import Readiness
-from contract.redis_link import RedisLink, RedisRefusedError, connect
-from contract.refusals import explained
-from contract.service import Backoff, stopped_within
-from contract.settings import Settings
-from fanout.feed import FrameLostError
-from fanout.journal import JournalGoneError
-from fanout.life import Life
-from fanout.membership import ExpelledError, StateWentBackError
-from fanout.server import ClientServer
+from fanout.clients.server import ClientServer
+from fanout.session import Life
 from fanout.stats import EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA, FanoutStats
+from fanout.upstream.catch_up import JournalGoneError
+from fanout.upstream.feed import FrameLostError
+from fanout.upstream.heartbeat import ExpelledError, StateWentBackError
+from runtime.errors import RedisUnavailableError
+from runtime.outage import Outage
+from runtime.readiness import Readiness
+from runtime.redis.link import RedisLink, RedisRefusedError, connect
+from runtime.redis.refusals import explained
+from runtime.service import Backoff, stopped_within
+from runtime.settings import Settings
 
 ENDS = {ExpelledError: EXPELLED, JournalGoneError: JOURNAL_TOO_SHORT, StateWentBackError: OLDER_DATA}
 """What ends a life, and how it is counted."""

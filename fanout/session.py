@@ -13,20 +13,20 @@ from typing import Any
 
 import structlog
 
-from contract import tasks
-from contract.errors import RedisUnavailableError
 from contract.frames import Frame
-from contract.redis_link import RedisLink
-from contract.settings import Settings
 from fanout.balance import surplus_to_close
-from fanout.clock import RedisClock
-from fanout.feed import Feed, Messages
-from fanout.journal import missed_batches
-from fanout.membership import ExpelledError, Membership, StateWentBackError
-from fanout.pressure import Pressure
-from fanout.server import ClientServer
+from fanout.clients.pressure import Pressure
+from fanout.clients.server import ClientServer
 from fanout.stats import FanoutStats
+from fanout.upstream.catch_up import missed_batches
+from fanout.upstream.clock import RedisClock
+from fanout.upstream.feed import Feed, Messages
+from fanout.upstream.heartbeat import ExpelledError, Membership, StateWentBackError
 from fanout.writer import Writer
+from runtime import tasks
+from runtime.errors import RedisUnavailableError
+from runtime.redis.link import RedisLink
+from runtime.settings import Settings
 
 REBALANCE_S = 1.0
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from contract.stats import Histogram, by_reason, counter, gauge, histogram
-from fanout.pressure import REASONS
+from fanout.clients.pressure import REASONS
+from runtime.stats import Histogram, by_reason, counter, gauge, histogram
 
 EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA = ENDS = ("expelled", "journal too short", "older data in Redis")
 """Why a node can't keep its promise to the connections that it has."""

@@ -10,12 +10,12 @@ import asyncio
 from collections import deque
 
 from contract.frames import Frame, stream_id
-from fanout.clock import RedisClock
-from fanout.feed import Messages
-from fanout.members import Members
+from fanout.clients.pressure import Pressure
+from fanout.clients.server import ClientServer
+from fanout.clients.users import Members
 from fanout.merge import Broadcasts
-from fanout.pressure import Pressure
-from fanout.server import ClientServer
+from fanout.upstream.clock import RedisClock
+from fanout.upstream.feed import Messages
 
 WAIT_POLL_S = 0.005
 

@@ -4,12 +4,12 @@ import asyncio
 
 import structlog
 
-from contract.readiness import Readiness
-from contract.report import Reporter, service_name
-from contract.service import conclude, run, until_one_ends
-from contract.serving import listen
-from contract.settings import Settings
 from listener.server import Source, Sources
+from runtime.edge.listen import listen
+from runtime.readiness import Readiness
+from runtime.report import Reporter, service_name
+from runtime.service import conclude, run, until_one_ends
+from runtime.settings import Settings
 
 log = structlog.get_logger()
 

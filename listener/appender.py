@@ -11,16 +11,16 @@ from time import perf_counter
 
 import structlog
 
-from contract.errors import RedisUnavailableError
-from contract.outage import Outage
-from contract.readiness import Readiness
-from contract.redis_data import number_in
-from contract.redis_link import RedisLink, Script, connect, wait_for_replicas
-from contract.refusals import explained
-from contract.service import Backoff
-from contract.settings import Settings
 from listener.intake import Intake
 from listener.stats import ListenerStats
+from runtime.errors import RedisUnavailableError
+from runtime.outage import Outage
+from runtime.readiness import Readiness
+from runtime.redis.data import number_in
+from runtime.redis.link import RedisLink, Script, connect, wait_for_replicas
+from runtime.redis.refusals import explained
+from runtime.service import Backoff
+from runtime.settings import Settings
 
 APPEND = Script(Path(__file__).with_name("append.lua"))
 GATHER_S = 0.001

@@ -9,10 +9,7 @@ Rules kept here:
 
 from dataclasses import dataclass, field
 
-from contract.events import MAX_LINE_BYTES
-
-SAMPLE_BYTES = 64
-"""How much of a refused line is kept for the record."""
+from contract.events import MAX_LINE_BYTES, SAMPLE_BYTES
 
 
 @dataclass(slots=True)

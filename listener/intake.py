@@ -10,7 +10,7 @@ Rules kept here:
 from collections import deque
 from collections.abc import Callable
 
-from contract.framing import cut
+from listener.framing import cut
 
 
 class Intake:

@@ -6,14 +6,15 @@ A source that is not let in, for one of the limits, is closed; it has no way to 
 import asyncio
 from typing import cast
 
-from contract.admission import Admission, RefusedError
-from contract.framing import SAMPLE_BYTES, LineFramer
-from contract.readiness import Readiness
-from contract.serving import limits_of, peer_log
-from contract.settings import Settings
+from contract.events import SAMPLE_BYTES
 from listener.appender import Appender
+from listener.framing import LineFramer
 from listener.intake import Intake
 from listener.stats import ListenerStats
+from runtime.edge.admission import Admission, RefusedError
+from runtime.edge.listen import limits_of, peer_log
+from runtime.readiness import Readiness
+from runtime.settings import Settings
 
 PAUSE_S = 0.25
 """A source that sends nothing for so long has nothing on its way."""

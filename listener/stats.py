@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from contract.stats import Histogram, by_reason, counter, gauge, histogram
+from runtime.stats import Histogram, by_reason, counter, gauge, histogram
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """HTTP side of a service: `/livez` says that it runs, `/readyz` whether it can do its work and why not, `/metrics`
 what it counts.
 
-A load balancer asks `/readyz` and gives a node that is not ready no new connections. `contract/web.py` sees to it that
-nobody who reaches the port can keep others from it, or use up the open files that clients need.
+A load balancer asks `/readyz` and gives a node that is not ready no new connections. `runtime/edge/web.py` sees to it
+that nobody who reaches the port can keep others from it, or use up the open files that clients need.
 """
 
 import asyncio
@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from contract import web as guarded
-from contract.errors import RedisUnavailableError
-from contract.metrics import CONTENT_TYPE, exposition
-from contract.printable import printable_all
-from contract.readiness import Readiness
-from contract.serving import health_connections, peer_log
-from contract.settings import Settings
+from runtime.edge import web as guarded
+from runtime.edge.listen import health_connections, peer_log
+from runtime.errors import RedisUnavailableError
+from runtime.metrics import CONTENT_TYPE, exposition
+from runtime.printable import printable_all
+from runtime.readiness import Readiness
+from runtime.settings import Settings
 
 ANSWER_S = 2.0
 

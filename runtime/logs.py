@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from contract.printable import printable, printable_all
+from runtime.printable import printable, printable_all
 
 EXCEPTION = "exception"
 """The field of a traceback, the only one that has several lines."""

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from contract.stats import metric_name
+from runtime.stats import metric_name
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

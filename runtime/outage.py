@@ -4,8 +4,8 @@ import asyncio
 
 import structlog
 
-from contract.errors import RedisDataError, RedisRightsError
-from contract.readiness import Readiness
+from runtime.errors import RedisDataError, RedisRightsError
+from runtime.readiness import Readiness
 
 AGAIN_S = 60.0
 """Time between two lines that say the same of what somebody has to mend. A service that gets on for a moment, and then

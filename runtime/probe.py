@@ -1,11 +1,11 @@
-"""`python -m contract.probe`: exit status 0 when the service on this machine is ready; for health checks."""
+"""`python -m runtime.probe`: exit status 0 when the service on this machine is ready; for health checks."""
 
 import http.client
 import os
 import sys
 
-from contract.printable import printable
-from contract.settings import Settings, environment_name
+from runtime.printable import printable
+from runtime.settings import Settings, environment_name
 
 ANSWER_S = 2.5
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (to connect, not to bind)

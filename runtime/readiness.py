@@ -1,4 +1,4 @@
-"""Whether a service can do its work now, and why not; and what it counts. Pure; `contract/health.py` serves it."""
+"""Whether a service can do its work now, and why not; and what it counts. Pure; `runtime/health.py` serves it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,7 +15,7 @@ async def no_facts() -> dict[str, object]:
 class Readiness:
     """Reasons not to be ready, each under a name of its own; ready means that there is none.
 
-    `observe` returns the service's stats (`contract/stats.py`), up to date.
+    `observe` returns the service's stats (`runtime/stats.py`), up to date.
     """
 
     def __init__(self, facts: Facts = no_facts) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import structlog
 
-from contract.errors import RedisUnavailableError
 from contract.keys import Keys
-from contract.readiness import Readiness
-from contract.redis_link import Calls, RedisRefusedError, Script
-from contract.refusals import lacks_a_right
-from contract.stats import as_json
+from runtime.errors import RedisUnavailableError
+from runtime.readiness import Readiness
+from runtime.redis.link import Calls, RedisRefusedError, Script
+from runtime.redis.refusals import lacks_a_right
+from runtime.stats import as_json
 
 log = structlog.get_logger()
 

@@ -13,11 +13,11 @@ from typing import Any, NoReturn
 import structlog
 import uvloop
 
-from contract import logs, tasks
-from contract.errors import ParadeError
-from contract.printable import printable
-from contract.readiness import Readiness
-from contract.settings import Settings, load_for_service
+from runtime import logs, tasks
+from runtime.errors import ParadeError
+from runtime.printable import printable
+from runtime.readiness import Readiness
+from runtime.settings import Settings, load_for_service
 
 log = structlog.get_logger()
 
@@ -100,7 +100,7 @@ async def _until_stopped(service: str, main: Main, settings: Settings) -> None:
         async with contextlib.AsyncExitStack() as stack:
             if settings.health_port:
                 # Imported only where it is used: an HTTP server costs 20 MiB.
-                from contract.health import served
+                from runtime.health import served
 
                 await stack.enter_async_context(served(service, settings, readiness))
             await main(settings, readiness, stop)

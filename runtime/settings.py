@@ -13,9 +13,9 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contract.errors import ParadeError
 from contract.keys import Keys
-from contract.redis_url import parse, redacted_within
+from runtime.errors import ParadeError
+from runtime.redis.url import parse, redacted_within
 
 KIB = 1024
 MIB = 1024 * KIB

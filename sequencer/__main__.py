@@ -3,11 +3,11 @@
 import asyncio
 import gc
 
-from contract.readiness import Readiness
-from contract.report import Reporter, service_name
-from contract.service import conclude, run, until_one_ends
-from contract.settings import Settings
-from sequencer.leader import Leader
+from runtime.readiness import Readiness
+from runtime.report import Reporter, service_name
+from runtime.service import conclude, run, until_one_ends
+from runtime.settings import Settings
+from sequencer.candidate import Leader
 
 
 async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from contract.events import Event
 from contract.frames import stream_id
-from contract.settings import Settings
+from runtime.settings import Settings
 from sequencer.batch import Batch
 from sequencer.gap import Gap
 from sequencer.loading import Loader

@@ -5,8 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import chain
 
+from contract.events import SAMPLE_BYTES
 from contract.frames import Frame, Place, after
-from contract.framing import SAMPLE_BYTES
 
 Argument = bytes | str | int
 

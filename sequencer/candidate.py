@@ -9,16 +9,16 @@ from typing import Any
 
 import structlog
 
-from contract import tasks
-from contract.errors import RedisUnavailableError
-from contract.outage import Outage
-from contract.readiness import Readiness
-from contract.redis_checks import Finding
-from contract.redis_link import RedisLink, connect
-from contract.refusals import explained
-from contract.service import Backoff, stopped_within
-from contract.settings import Settings
-from contract.stats import clear_gauges
+from runtime import tasks
+from runtime.errors import RedisUnavailableError
+from runtime.outage import Outage
+from runtime.readiness import Readiness
+from runtime.redis.checks import Finding
+from runtime.redis.link import RedisLink, connect
+from runtime.redis.refusals import explained
+from runtime.service import Backoff, stopped_within
+from runtime.settings import Settings
+from runtime.stats import clear_gauges
 from sequencer.checks import check_server
 from sequencer.stats import SequencerStats
 from sequencer.store import LeaseLostError, Store

@@ -4,13 +4,13 @@ import contextlib
 
 import structlog
 
-from contract.errors import RedisUnsuitableError
-from contract.redis_checks import CONFIG_NAMES, Finding, findings, parse_info
-from contract.redis_data import wrong_type
-from contract.redis_link import Calls, Command, RedisRefusedError, Reply
-from contract.redis_url import redacted
-from contract.refusals import lacks_a_right, missing_right
-from contract.settings import Settings
+from runtime.errors import RedisUnsuitableError
+from runtime.redis.checks import CONFIG_NAMES, Finding, findings, parse_info
+from runtime.redis.data import wrong_type
+from runtime.redis.link import Calls, Command, RedisRefusedError, Reply
+from runtime.redis.refusals import lacks_a_right, missing_right
+from runtime.redis.url import redacted
+from runtime.settings import Settings
 
 NOBODY = "0"
 """No user's id, and no node's name."""

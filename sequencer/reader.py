@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from contract.events import MAX_SEQUENCE, Event, malformed, parse
-from contract.redis_link import RedisLink, Reply
-from contract.settings import Settings
+from runtime.redis.link import RedisLink, Reply
+from runtime.settings import Settings
 
 _number = itemgetter(1)
 

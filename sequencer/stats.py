@@ -6,7 +6,7 @@ A process that stands by shows 0 for every gauge, and counts nothing, so that su
 from collections import Counter
 from dataclasses import dataclass
 
-from contract.stats import Histogram, by_reason, counter, gauge, histogram
+from runtime.stats import Histogram, by_reason, counter, gauge, histogram
 from sequencer.window import JUNK
 
 EVENTS = (1, 10, 100, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from contract.events import Event
 from contract.frames import SAFE, Place, last_of, stream_id
-from contract.redis_checks import parse_info
-from contract.redis_data import event_in, number_in, position_in
-from contract.redis_link import Calls, RedisRefusedError, Reply, Script, wait_for_replicas
-from contract.settings import Settings
+from runtime.redis.checks import parse_info
+from runtime.redis.data import event_in, number_in, position_in
+from runtime.redis.link import Calls, RedisRefusedError, Reply, Script, wait_for_replicas
+from runtime.settings import Settings
 from sequencer.batch import Batch, Stamp
 from sequencer.journal import Journal
 

@@ -11,11 +11,11 @@ from time import perf_counter
 
 import structlog
 
-from contract import tasks
-from contract.errors import RedisUnavailableError
-from contract.redis_data import shown
-from contract.redis_link import RedisLink
-from contract.settings import Settings
+from runtime import tasks
+from runtime.errors import RedisUnavailableError
+from runtime.redis.data import shown
+from runtime.redis.link import RedisLink
+from runtime.settings import Settings
 from sequencer.assembly import Assembly
 from sequencer.batch import Batch
 from sequencer.reader import Entry, Reader, batch_limit

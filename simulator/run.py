@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from contract.errors import ParadeError
+from runtime.errors import ParadeError
 from simulator.clients import PAUSE_S, SHORT_PAUSE_S, Client, Clients
 from simulator.oracle import Expected, Oracle
 from simulator.report import Report, percentiles

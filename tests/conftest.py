@@ -10,8 +10,8 @@ from functools import cache
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.programs import EMBEDDED, MORE, SERVERS, SYSTEM, Program
-from tests.servers import free_port, server_of
+from tests.support.programs import EMBEDDED, MORE, SERVERS, SYSTEM, Program
+from tests.support.servers import free_port, server_of
 
 hypothesis_settings.register_profile("parade", deadline=None)  # a shared machine is slow at times
 hypothesis_settings.load_profile("parade")

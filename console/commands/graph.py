@@ -6,12 +6,12 @@ from typing import Any
 import redis
 from rich.text import Text
 
-from console import redis_calls
-from console.snapshot import text_of
+from console.observe import redis_calls
+from console.observe.snapshot import text_of
 from console.terminal import terminal
-from contract.errors import ParadeError
 from contract.events import is_user_id
-from contract.settings import Settings
+from runtime.errors import ParadeError
+from runtime.settings import Settings
 
 SCAN = 100
 

@@ -12,13 +12,13 @@ import redis
 from rich.console import Console
 from rich.text import Text
 
-from console import redis_calls
 from console.files import written_whole
-from console.snapshot import rejection
+from console.observe import redis_calls
+from console.observe.snapshot import rejection
 from console.terminal import terminal
 from contract.frames import after
 from contract.keys import Keys
-from contract.settings import Settings
+from runtime.settings import Settings
 
 PAGE = 1000
 BLOCK_MS = 1000

@@ -4,11 +4,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from console.advice import SILENT_S
-from console.facts import CRITICAL, NOTICE, Node, Overview
-from contract.printable import printable
-from contract.redis_url import redacted
-from contract.settings import Settings
+from console.observe.advice import SILENT_S
+from console.observe.overview import CRITICAL, NOTICE, Node, Overview
+from runtime.printable import printable
+from runtime.redis.url import redacted
+from runtime.settings import Settings
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 STYLES = {CRITICAL: "bold red", NOTICE: "cyan"}

@@ -11,13 +11,13 @@ from typing import Any
 
 import redis
 
-from console import redis_calls
-from console.snapshot import Snapshot, read, rejection, text_of
+from console.observe import redis_calls
+from console.observe.snapshot import Snapshot, read, rejection, text_of
 from console.terminal import terminal
-from contract.errors import ParadeError
 from contract.events import MAX_SEQUENCE
 from contract.keys import Keys
-from contract.settings import Settings
+from runtime.errors import ParadeError
+from runtime.settings import Settings
 
 DEADLINE_S = 15.0
 """A standby that must take over first needs a few seconds."""

@@ -5,12 +5,12 @@ import time
 
 from rich.text import Text
 
-from console import redis_calls
-from console.facts import Overview
-from console.overview import overview, read
-from console.render import flow, header, nodes, standing, warnings
+from console.commands.render import flow, header, nodes, standing, warnings
+from console.observe import redis_calls
+from console.observe.compare import overview, read
+from console.observe.overview import Overview
 from console.terminal import terminal
-from contract.settings import Settings
+from runtime.settings import Settings
 
 BETWEEN_S = 1.2
 """Between the two looks that rates come from: every service reports once a second, so each does in between."""

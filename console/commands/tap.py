@@ -12,15 +12,15 @@ import redis
 from rich.console import Console
 from rich.text import Text
 
-from console import redis_calls
+from console.observe import redis_calls
 from console.terminal import terminal
-from contract.errors import ParadeError
 from contract.events import is_user_id
 from contract.frames import Frame, safe_batch
 from contract.keys import Keys
-from contract.printable import printable
-from contract.redis_data import shown
-from contract.settings import Settings
+from runtime.errors import ParadeError
+from runtime.printable import printable
+from runtime.redis.data import shown
+from runtime.settings import Settings
 
 POLL_S = 1.0
 EVERYONE = "*"

@@ -27,15 +27,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from console import redis_calls
-from console.facts import Overview
+from console.commands.render import header, nodes, size, sparkline, standing, warnings
 from console.files import written_whole
-from console.overview import Snapshot, overview, read
-from console.render import header, nodes, size, sparkline, standing, warnings
+from console.observe import redis_calls
+from console.observe.compare import Snapshot, overview, read
+from console.observe.overview import Overview
 from console.terminal import terminal
-from contract.errors import ParadeError, RedisUnavailableError
-from contract.printable import printable
-from contract.settings import Settings
+from runtime.errors import ParadeError, RedisUnavailableError
+from runtime.printable import printable
+from runtime.settings import Settings
 
 EVERY_S = 0.5
 ANSWER_S = 1.5

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from contract.errors import ParadeError
-from contract.service import Backoff
+from runtime.errors import ParadeError
+from runtime.service import Backoff
 
 LASTING_S = 10.0
 """A child that lived this long did start; the next restart is quick again."""

@@ -1,4 +1,4 @@
-"""`python -m console.embedded PORT [DIR]`: becomes an embedded Valkey server that ends with its parent.
+"""`python -m console.local.embedded PORT [DIR]`: becomes an embedded Valkey server that ends with its parent.
 
 With DIR the data (append-only file) and the log are kept there; without, all is gone when the server stops.
 A small shell beside it waits for standard input to end, which happens however the parent dies, and then

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from console.files import NotOursError, private_folder, read_private, write_private
-from contract.printable import printable
+from runtime.printable import printable
 
 
 @dataclass(frozen=True, slots=True)

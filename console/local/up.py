@@ -15,11 +15,11 @@ from typing import Any
 
 import uvloop
 
-from console import redis_calls
-from console.children import Child, Children, module
-from console.running import Running
-from contract.errors import ParadeError, RedisUnavailableError
-from contract.settings import Settings, environment_name
+from console.local.children import Child, Children, module
+from console.local.running import Running
+from console.observe import redis_calls
+from runtime.errors import ParadeError, RedisUnavailableError
+from runtime.settings import Settings, environment_name
 
 READY_S = 30.0
 EMBEDDED_PORT = 6390
@@ -126,7 +126,7 @@ async def _start_redis(system: System, children: Children) -> System:
             )
         port = system.embedded_port
         check_port_free("127.0.0.1", port)
-        command = module("console.embedded", str(port), *([str(system.data_dir)] if system.data_dir else []))
+        command = module("console.local.embedded", str(port), *([str(system.data_dir)] if system.data_dir else []))
         loss = "" if system.data_dir else " (empty: without --data-dir nothing is kept)"
         await children.start(Child("embedded Redis server", command, loss=loss))
         url = f"redis://127.0.0.1:{port}/0"

@@ -6,8 +6,8 @@ that waits for a moment) is no fault and is not judged as one.
 
 from collections.abc import Iterator
 
-from console.facts import CRITICAL, NOTICE, WARNING, Concern, Node, Overview
-from contract.settings import Settings
+from console.observe.overview import CRITICAL, NOTICE, WARNING, Concern, Node, Overview
+from runtime.settings import Settings
 
 GAP_S: float = Settings.model_fields["gap_warning_s"].default
 """A gap that is younger fills by itself as events come in any order."""

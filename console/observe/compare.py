@@ -11,8 +11,8 @@ Rules kept here:
 from dataclasses import replace
 from typing import TypeVar
 
-from console.advice import concerns
-from console.facts import (
+from console.observe.advice import concerns
+from console.observe.overview import (
     Backlog,
     Concern,
     Gap,
@@ -25,8 +25,8 @@ from console.facts import (
     Sequencer,
     Totals,
 )
-from console.snapshot import Report, Snapshot, read
-from contract.stats import SECONDS, quantile
+from console.observe.snapshot import Report, Snapshot, read
+from runtime.stats import SECONDS, quantile
 
 __all__ = ["GONE_S", "Concern", "Overview", "Snapshot", "overview", "read"]
 

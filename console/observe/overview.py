@@ -6,7 +6,7 @@ Units are in the names; rates are per second and None as long as there is only o
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from console.snapshot import Rejection
+from console.observe.snapshot import Rejection
 
 CRITICAL, WARNING, NOTICE = "critical", "warning", "notice"
 """Severities: the system does not do its work; it will not for long, or someone should look; good to know."""

@@ -8,17 +8,17 @@ from typing import Any
 
 import redis
 
-from console.redis_client import client_of
-from contract import redis_url
-from contract.errors import ParadeError, RedisDataError, RedisUnavailableError, RedisUnsuitableError
 from contract.keys import Keys
-from contract.printable import printable
-from contract.redis_checks import findings
-from contract.redis_data import number_in
-from contract.redis_url import redacted, without_secrets
-from contract.refusals import data_problem, keys_of, lacks_a_right, missing_right
 from contract.reports import parse_node_report
-from contract.settings import Settings
+from runtime.errors import ParadeError, RedisDataError, RedisUnavailableError, RedisUnsuitableError
+from runtime.printable import printable
+from runtime.redis import url as redis_url
+from runtime.redis.blocking import client_of
+from runtime.redis.checks import findings
+from runtime.redis.data import number_in
+from runtime.redis.refusals import data_problem, keys_of, lacks_a_right, missing_right
+from runtime.redis.url import redacted, without_secrets
+from runtime.settings import Settings
 
 
 @contextmanager

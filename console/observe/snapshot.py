@@ -14,10 +14,10 @@ import redis
 
 from contract.events import MAX_SEQUENCE
 from contract.keys import Keys
-from contract.printable import printable, printable_all
-from contract.redis_data import junk_in_field, no_member, node_report_in, position_in
 from contract.reports import NodeReport
-from contract.stats import SECONDS
+from runtime.printable import printable, printable_all
+from runtime.redis.data import junk_in_field, no_member, node_report_in, position_in
+from runtime.stats import SECONDS
 
 REJECTED_SHOWN = 10
 """The newest refused lines that a snapshot has."""

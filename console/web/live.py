@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from console import overview
-from console.redis_calls import connected
-from contract.errors import ParadeError
-from contract.printable import printable
-from contract.redis_url import redacted
-from contract.settings import Settings
+from console.observe import compare as overview
+from console.observe.redis_calls import connected
+from runtime.errors import ParadeError
+from runtime.printable import printable
+from runtime.redis.url import redacted
+from runtime.settings import Settings
 
 LOOK_S = 1.0
 SPAN_S = 300

@@ -17,14 +17,14 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from console.live import Live, watch
-from console.password import Password, network
-from console.places import Places
-from console.web_access import ASK, NO_PASSWORD, TOO_MANY, Refusal, given_password, headers, is_loopback, refusal
-from contract import web as guarded
-from contract.peer_log import PeerLog
-from contract.serving import limits_of, peer_log
-from contract.settings import Settings
+from console.web.access import ASK, NO_PASSWORD, TOO_MANY, Refusal, given_password, headers, is_loopback, refusal
+from console.web.live import Live, watch
+from console.web.password import Password, network
+from console.web.seats import Places
+from runtime.edge import web as guarded
+from runtime.edge.listen import limits_of, peer_log
+from runtime.edge.peer_log import PeerLog
+from runtime.settings import Settings
 
 PAGE = Path(__file__).with_name("dashboard.html").read_text(encoding="utf-8")
 MOST_VIEWERS = 50

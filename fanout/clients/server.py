@@ -15,15 +15,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
-from contract.admission import Admission, RefusedError
 from contract.events import is_user_id
-from contract.rates import RateLimit
-from contract.serving import limits_of, peer_log
-from contract.settings import Settings
-from fanout.members import Members
-from fanout.offenders import Offenders
-from fanout.pressure import Standing
+from fanout.clients.offenders import Offenders
+from fanout.clients.pressure import Standing
+from fanout.clients.users import Members
 from fanout.stats import HALF_CLOSED, FanoutStats
+from runtime.edge.admission import Admission, RefusedError
+from runtime.edge.listen import limits_of, peer_log
+from runtime.edge.rates import RateLimit
+from runtime.settings import Settings
 
 REGISTRATION_BYTES = 64
 HIGH_WATER_BYTES = 8 * 1024

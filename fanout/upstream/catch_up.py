@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 from contract.frames import Frame, stream_id
 from contract.keys import Keys
-from contract.redis_link import Calls
-from fanout.feed import Messages
+from fanout.upstream.feed import Messages
+from runtime.redis.link import Calls
 
 PARTS = 16
 """Parts asked for at a time; one holds at most 1,000 users and their lines."""

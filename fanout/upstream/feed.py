@@ -10,11 +10,11 @@ from typing import Any
 
 import structlog
 
-from contract.errors import RedisUnavailableError
 from contract.frames import Frame, safe_batch
 from contract.keys import Keys
-from contract.redis_data import shown
-from contract.redis_link import RedisLink, RedisRefusedError
+from runtime.errors import RedisUnavailableError
+from runtime.redis.data import shown
+from runtime.redis.link import RedisLink, RedisRefusedError
 
 log = structlog.get_logger()
 

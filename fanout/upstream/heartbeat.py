@@ -7,14 +7,14 @@ from pathlib import Path
 import structlog
 
 from contract.frames import stream_id
-from contract.redis_link import RedisLink, RedisRefusedError, Script
 from contract.reports import parse_node_report
-from contract.settings import Settings
-from fanout.clock import RedisClock
-from fanout.feed import Feed, FrameLostError
-from fanout.members import Members, User
+from fanout.clients.users import Members, User
 from fanout.stats import FanoutStats
+from fanout.upstream.clock import RedisClock
+from fanout.upstream.feed import Feed, FrameLostError
 from fanout.writer import Writer
+from runtime.redis.link import RedisLink, RedisRefusedError, Script
+from runtime.settings import Settings
 
 BEAT = Script(Path(__file__).with_name("beat.lua"))
 ANNOUNCE = Script(Path(__file__).with_name("announce.lua"))

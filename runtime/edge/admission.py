@@ -12,7 +12,7 @@ Rules kept here:
 from collections import Counter
 from dataclasses import dataclass
 
-from contract import proxy_protocol
+from runtime.edge import proxy_protocol
 
 OWN_FILES = 64
 """Open files for Redis, the log, the ports and the event loop: about twenty, and more while links are made anew."""

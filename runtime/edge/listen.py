@@ -8,9 +8,9 @@ from typing import Any
 
 import structlog
 
-from contract.admission import ConnectionLimits, connections_within, health_connections_within
-from contract.errors import ParadeError
-from contract.peer_log import PeerLog
+from runtime.edge.admission import ConnectionLimits, connections_within, health_connections_within
+from runtime.edge.peer_log import PeerLog
+from runtime.errors import ParadeError
 
 KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """A silent peer is asked after a minute whether it still lives, and is gone after another without an answer."""

@@ -17,8 +17,8 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from contract.errors import ParadeError
-from contract.peer_log import PeerLog
+from runtime.edge.peer_log import PeerLog
+from runtime.errors import ParadeError
 
 HEAD_S = 5.0
 TAKE_S = 10.0

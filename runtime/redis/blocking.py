@@ -1,4 +1,4 @@
-"""The commands' connection to Redis: a blocking client that takes a URL to mean what `contract/redis_link.py` does."""
+"""The commands' connection to Redis: a blocking client that takes a URL to mean what `runtime/redis/link.py` does."""
 
 import socket
 from typing import Any
@@ -8,9 +8,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
-from contract.errors import RedisUnavailableError
-from contract.redis_tls import Tls
-from contract.redis_url import RedisUrl
+from runtime.errors import RedisUnavailableError
+from runtime.redis.tls import Tls
+from runtime.redis.url import RedisUrl
 
 
 class _TlsConnection(redis.SSLConnection):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from contract.settings import Settings
+from runtime.settings import Settings
 
 OLDEST = (6, 2)
 """XTRIM MINID came with Redis 6.2 (https://redis.io/docs/latest/commands/xtrim/)."""

@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from contract.errors import RedisDataError
 from contract.events import Event, parse
 from contract.reports import NodeReport, parse_node_report
+from runtime.errors import RedisDataError
 
 _NUMBER = re.compile(rb"[0-9]{1,16}")
 """What Parade counts stays below 2^53, so that Lua's numbers hold it exactly."""

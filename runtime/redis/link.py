@@ -22,10 +22,10 @@ from typing import Any, Protocol, cast
 
 import hiredis
 
-from contract import redis_url
-from contract.errors import RedisUnavailableError
-from contract.redis_url import RedisUrl, redacted, without_secrets
-from contract.settings import Settings
+from runtime.errors import RedisUnavailableError
+from runtime.redis import url as redis_url
+from runtime.redis.url import RedisUrl, redacted, without_secrets
+from runtime.settings import Settings
 
 Reply = Any
 """What hiredis makes of an answer: bytes, int, None, or a list of these."""
@@ -40,7 +40,7 @@ IN_SCRIPT = re.compile(r"^(?:ERR Error running script \(call to \w+\): )?(?:@use
 
 
 class RedisRefusedError(RedisUnavailableError):
-    """Redis answered a command with an error; the text is Redis's own, and `contract/refusals.py` explains it.
+    """Redis answered a command with an error; the text is Redis's own, and `runtime/redis/refusals.py` explains it.
 
     It begins with the error's code, as OOM or NOPERM.
     """

@@ -8,12 +8,12 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 
-from contract.errors import RedisDataError, RedisRightsError, RedisUnavailableError
 from contract.keys import Keys
-from contract.redis_data import junk_in_field, quoted, shown, wrong_type
-from contract.redis_link import Calls, RedisRefusedError
-from contract.redis_url import redacted
-from contract.settings import Settings
+from runtime.errors import RedisDataError, RedisRightsError, RedisUnavailableError
+from runtime.redis.data import junk_in_field, quoted, shown, wrong_type
+from runtime.redis.link import Calls, RedisRefusedError
+from runtime.redis.url import redacted
+from runtime.settings import Settings
 
 Word = bytes | str | int | float
 _NO_RIGHT = re.compile(r"^NOPERM|ACL failure in script|The user executing the script can't")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from contract.errors import RedisUnavailableError
+from runtime.errors import RedisUnavailableError
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from contract.errors import ParadeError
-from contract.redis_tls import Tls
+from runtime.errors import ParadeError
+from runtime.redis.tls import Tls
 
 SENTINEL_PORT = 26379
 HIDDEN = "***"

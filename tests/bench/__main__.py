@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from contract.service import raise_file_limit
+from runtime.service import raise_file_limit
 from tests.bench.author import author
 from tests.bench.cases import SWEEP, TABLE, Case
 from tests.bench.idle import idle

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from contract.service import raise_file_limit
+from runtime.service import raise_file_limit
 from tests.bench.cases import SWEEP, TABLE, Case
 from tests.bench.run import Report, run
 from tests.bench.system import PARADE

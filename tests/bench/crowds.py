@@ -21,7 +21,7 @@ from typing import Any
 import redis
 
 from contract.keys import Keys
-from contract.service import raise_file_limit
+from runtime.service import raise_file_limit
 from simulator.clients import Clients
 from tests.bench.system import System, running
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 
 from contract.keys import Keys
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 PARADE = Path(sys.executable).with_name("parade")
 STOP_S = 20

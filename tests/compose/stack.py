@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import uuid
 
-from tests.servers import free_port
-from tests.system.deployment import ROOT, wait_until
+from tests.support.deployment import ROOT, wait_until
+from tests.support.servers import free_port
 
 STEP_S = 240
 

@@ -15,10 +15,10 @@ import pytest
 from simulator.oracle import Oracle
 from simulator.workload import Workload
 from tests.compose.stack import Stack
-from tests.servers import free_port
-from tests.system.deployment import ROOT, wait_until
-from tests.system.peers import Audience, Peer, assert_unbroken, generated, last_number, slowly, source
-from tests.system.terminal import check_session, sessions
+from tests.support.deployment import ROOT, wait_until
+from tests.support.peers import Audience, Peer, assert_unbroken, generated, last_number, slowly, source
+from tests.support.servers import free_port
+from tests.support.terminal import check_session, sessions
 
 USERS = 40
 

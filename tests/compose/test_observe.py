@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.compose.stack import Stack
-from tests.system.deployment import ROOT
+from tests.support.deployment import ROOT
 
 GUARD = re.compile(r"    entrypoint:\n      - sh\n      - -c\n      - \|\n((?: {8}.*\n)+)")
 

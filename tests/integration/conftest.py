@@ -9,10 +9,10 @@ import fakeredis
 import pytest
 import redis
 
-from contract.redis_link import RedisLink, RedisRefusedError, Reply, connect
-from contract.settings import Settings, load
-from tests.programs import SERVERS, Program
-from tests.simulation.redis_double import Redis, RefusedError
+from runtime.redis.link import RedisLink, RedisRefusedError, Reply, connect
+from runtime.settings import Settings, load
+from tests.schedules.redis_double import Redis, RefusedError
+from tests.support.programs import SERVERS, Program
 
 
 class FakeCalls:

@@ -62,7 +62,7 @@ class Mutant:
 
     @property
     def place(self) -> str:
-        """`fanout/clock.py:19 (RedisClock.learn)` and the line as it is."""
+        """`fanout/upstream/clock.py:19 (RedisClock.learn)` and the line as it is."""
         return f"{self.path}:{self.line_number} ({self.function})\n    - {self.line}"
 
 

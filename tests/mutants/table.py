@@ -25,16 +25,16 @@ def _judged(path: str, *more_tests: str, functions: tuple[str, ...] = ()) -> Jud
 
 
 TABLE = (
-    _judged("contract/events.py", "tests/unit/contract/test_framing.py"),
+    _judged("contract/events.py", "tests/unit/listener/test_framing.py"),
     _judged("contract/frames.py"),
-    _judged("contract/framing.py"),
-    _judged("contract/admission.py"),
-    _judged("contract/rates.py"),
-    _judged("contract/proxy_protocol.py"),
-    _judged("contract/peer_log.py"),
-    _judged("contract/stats.py", "tests/unit/contract/test_metrics.py"),
-    _judged("contract/redis_url.py"),
-    _judged("contract/redis_checks.py"),
+    _judged("listener/framing.py"),
+    _judged("runtime/edge/admission.py"),
+    _judged("runtime/edge/rates.py"),
+    _judged("runtime/edge/proxy_protocol.py"),
+    _judged("runtime/edge/peer_log.py"),
+    _judged("runtime/stats.py", "tests/unit/runtime/test_metrics.py"),
+    _judged("runtime/redis/url.py"),
+    _judged("runtime/redis/checks.py"),
     _judged("listener/intake.py"),
     _judged(
         "sequencer/reader.py", functions=("parse_entry", "batch_limit", "take_batch", "Entry.weight", "Entry.events")
@@ -46,10 +46,10 @@ TABLE = (
     _judged("sequencer/batch.py"),
     _judged("sequencer/window.py"),
     _judged("sequencer/journal.py"),
-    _judged("fanout/members.py"),
-    _judged("fanout/feed.py"),
+    _judged("fanout/clients/users.py"),
+    _judged("fanout/upstream/feed.py"),
     _judged("fanout/merge.py", _PIPELINE),
-    _judged("fanout/pressure.py"),
+    _judged("fanout/clients/pressure.py"),
     _judged("fanout/balance.py"),
-    _judged("fanout/clock.py"),
+    _judged("fanout/upstream/clock.py"),
 )

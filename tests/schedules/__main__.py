@@ -1,14 +1,14 @@
-"""`python -m tests.simulation --seed N` plays one schedule and prints its trace; `--count N` plays many."""
+"""`python -m tests.schedules --seed N` plays one schedule and prints its trace; `--count N` plays many."""
 
 import argparse
 import sys
 import time
 
-from tests.simulation.world import play, simulated
+from tests.schedules.world import play, simulated
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.schedules", description=__doc__)
     parser.add_argument("--seed", type=int, help="play this schedule and print its trace")
     parser.add_argument("--first", type=int, default=0, help="first of many schedules")
     parser.add_argument("--count", type=int, default=1000, help="how many schedules")

@@ -5,15 +5,15 @@ from functools import cache
 from typing import Any, cast
 
 from contract.keys import Keys
-from contract.readiness import Readiness
-from contract.settings import Settings, load
+from fanout.clients.server import Client, ClientServer
 from fanout.node import Node
-from fanout.server import Client, ClientServer
 from listener.appender import Appender
 from listener.intake import Intake
 from listener.stats import ListenerStats
-from sequencer.leader import Leader
-from tests.simulation.wire import Wire
+from runtime.readiness import Readiness
+from runtime.settings import Settings, load
+from sequencer.candidate import Leader
+from tests.schedules.wire import Wire
 
 KEYS = Keys("sim")
 RECORDED = 2

@@ -16,27 +16,27 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from contract.frames import after, stream_id
-from contract.redis_link import RedisLink, RedisRefusedError
-from contract.settings import MIB, load
-from fanout.clock import RedisClock
-from fanout.feed import Feed, FrameLostError
-from fanout.journal import JournalGoneError
-from fanout.life import Life
-from fanout.membership import ANNOUNCE, ExpelledError, Membership
-from fanout.server import ClientServer
+from fanout.clients.server import ClientServer
+from fanout.session import Life
 from fanout.stats import FanoutStats
+from fanout.upstream.catch_up import JournalGoneError
+from fanout.upstream.clock import RedisClock
+from fanout.upstream.feed import Feed, FrameLostError
+from fanout.upstream.heartbeat import ANNOUNCE, ExpelledError, Membership
 from listener.appender import APPEND
+from runtime.redis.link import RedisLink, RedisRefusedError
+from runtime.settings import MIB, load
 from sequencer.batch import Batch
 from sequencer.reader import parse_entry, take_batch
 from sequencer.stats import SequencerStats
 from sequencer.store import Store
 from sequencer.term import Term
-from tests.simulation.loop import VirtualLoop
-from tests.simulation.oracle import Event, Oracle
-from tests.simulation.processes import KEYS
-from tests.simulation.redis_double import Redis, RefusedError, SortedSet, Stream
-from tests.simulation.witness import Witness
-from tests.simulation.world import simulated
+from tests.schedules.loop import VirtualLoop
+from tests.schedules.processes import KEYS
+from tests.schedules.redis_double import Redis, RefusedError, SortedSet, Stream
+from tests.schedules.reference import Event, Oracle
+from tests.schedules.witness import Witness
+from tests.schedules.world import simulated
 
 USERS = 3
 T = TypeVar("T")

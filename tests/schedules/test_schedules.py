@@ -9,15 +9,15 @@ import pytest
 import sequencer.store
 from contract.events import Event
 from contract.frames import Frame
-from contract.redis_link import Script
-from fanout.feed import Feed, Messages
-from fanout.life import Life
-from fanout.members import Members
+from fanout.clients.users import Members
+from fanout.session import Life
+from fanout.upstream.feed import Feed, Messages
+from runtime.redis.link import Script
 from sequencer.batch import Batch
 from sequencer.follows import Follows
 from sequencer.ordering import Ordering
-from tests.simulation.witness import WrongError
-from tests.simulation.world import play, simulated
+from tests.schedules.witness import WrongError
+from tests.schedules.world import play, simulated
 
 SCHEDULES = 10_000
 CHUNK = 500
@@ -37,7 +37,7 @@ def test_schedules(first: int) -> None:
         try:
             play(seed)
         except AssertionError as problem:
-            pytest.fail(f"{problem}\nIts trace: python -m tests.simulation --seed {seed}", pytrace=False)
+            pytest.fail(f"{problem}\nIts trace: python -m tests.schedules --seed {seed}", pytrace=False)
 
 
 def test_a_seed_gives_the_same_schedule_again() -> None:

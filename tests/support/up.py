@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 PARADE = str(Path(sys.executable).with_name("parade"))
 

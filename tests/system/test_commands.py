@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.servers import free_port
-from tests.system.deployment import Deployment, running, wait_until
-from tests.system.up import Up, parade, parade_up, started
+from tests.support.deployment import Deployment, running, wait_until
+from tests.support.servers import free_port
+from tests.support.up import Up, parade, parade_up, started
 
 NEXT, WAITING = "{parade}:state", "{parade}:waiting"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.servers import free_port
-from tests.system.deployment import ROOT, wait_until
-from tests.system.up import PARADE, Up, parade, parade_up
+from tests.support.deployment import ROOT, wait_until
+from tests.support.servers import free_port
+from tests.support.up import PARADE, Up, parade, parade_up
 
 
 @pytest.fixture

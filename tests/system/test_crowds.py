@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.deployment import Deployment, running, wait_until
-from tests.system.peers import LOOPBACK, Peer, peers, source
+from tests.support.deployment import Deployment, running, wait_until
+from tests.support.peers import LOOPBACK, Peer, peers, source
 
 CHUNK = 1000
 

@@ -17,12 +17,12 @@ from typing import IO
 
 import pytest
 
-from contract.settings import environment_name
-from tests.servers import free_port, wait_for_port
-from tests.system.browser import Browser, chromium
-from tests.system.deployment import Deployment, running, wait_until
-from tests.system.peers import source
-from tests.system.up import PARADE
+from runtime.settings import environment_name
+from tests.support.browser import Browser, chromium
+from tests.support.deployment import Deployment, running, wait_until
+from tests.support.peers import source
+from tests.support.servers import free_port, wait_for_port
+from tests.support.up import PARADE
 
 CLIENTS = 5
 SHOWN_AS_TEXT = '<img src=x onerror="document.title=`owned`"><script>document.title="owned"</script>'

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.deployment import ROOT, Deployment, wait_until
-from tests.system.peers import peers
+from tests.support.deployment import ROOT, Deployment, wait_until
+from tests.support.peers import peers
 
 SERVICES = ("listener", "sequencer", "fanout")
 BROKEN_REPORTER = """
-import contract.report
-contract.report.as_json = lambda stats: {}[stats.__class__.__name__]
+import runtime.report
+runtime.report.as_json = lambda stats: {}[stats.__class__.__name__]
 from %(service)s.__main__ import main
-from contract.service import run
+from runtime.service import run
 run("%(service)s", main)
 """
 BROKEN_CALLBACK = """
 import asyncio
-from contract.service import run
+from runtime.service import run
 
 async def main(settings, readiness, stop):
     asyncio.get_running_loop().call_soon(int, "junk")

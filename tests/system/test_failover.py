@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from simulator.workload import Workload
-from tests.programs import SYSTEM, Program
-from tests.system.deployment import PATIENCE_S, running, wait_until
-from tests.system.peers import edges, expect_everything, generated, peers, slowly, source
-from tests.system.sentinel import replicated
+from tests.support.deployment import PATIENCE_S, running, wait_until
+from tests.support.peers import edges, expect_everything, generated, peers, slowly, source
+from tests.support.programs import SYSTEM, Program
+from tests.support.sentinel import replicated
 
 USERS = range(1, 21)
 

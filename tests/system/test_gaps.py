@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.servers import free_port
-from tests.system.deployment import running, wait_until
-from tests.system.peers import peers, source
+from tests.support.deployment import running, wait_until
+from tests.support.peers import peers, source
+from tests.support.servers import free_port
 from tests.system.test_lifecycle import health
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.service import raise_file_limit
-from contract.settings import Settings
-from tests.system.deployment import PATIENCE_S, resident_mib, running, wait_until
-from tests.system.peers import LOOPBACK, Honest, peers, reset, source
+from runtime.service import raise_file_limit
+from runtime.settings import Settings
+from tests.support.deployment import PATIENCE_S, resident_mib, running, wait_until
+from tests.support.peers import LOOPBACK, Honest, peers, reset, source
 
 GROWTH_MIB = 32
 """What a process may grow by under a flood: its buffers, and half of the smallest flood here at most."""

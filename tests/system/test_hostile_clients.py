@@ -7,8 +7,8 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from tests.system.deployment import PATIENCE_S, Deployment, resident_mib, running, wait_until
-from tests.system.peers import LOOPBACK, Audience, Honest, Peer, has_heard, peers, reset, source
+from tests.support.deployment import PATIENCE_S, Deployment, resident_mib, running, wait_until
+from tests.support.peers import LOOPBACK, Audience, Honest, Peer, has_heard, peers, reset, source
 
 MIB = 1 << 20
 

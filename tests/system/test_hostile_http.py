@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.admission import HEALTH_CONNECTIONS
-from tests.servers import free_port
-from tests.system.deployment import ROOT, Deployment, running, wait_until
-from tests.system.peers import Honest, peers
+from runtime.edge.admission import HEALTH_CONNECTIONS
+from tests.support.deployment import ROOT, Deployment, running, wait_until
+from tests.support.peers import Honest, peers
+from tests.support.servers import free_port
 from tests.system.test_hostile import connect, is_closed
 from tests.system.test_lifecycle import health
 
@@ -95,7 +95,7 @@ def test_the_probe_asks_where_the_port_is(host: str, valkey_url: str, namespace:
     place = {"PARADE_HEALTH_HOST": host, "PARADE_HEALTH_PORT": str(free_port())}
 
     def probe() -> int:
-        command = [sys.executable, "-m", "contract.probe"]
+        command = [sys.executable, "-m", "runtime.probe"]
         return subprocess.run(command, env=place, cwd=ROOT, capture_output=True, check=False).returncode
 
     with Deployment(valkey_url, namespace, tmp_path / "log") as system:

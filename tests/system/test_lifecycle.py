@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.servers import free_port, system_server
-from tests.system.deployment import Deployment, running, wait_until
-from tests.system.peers import LOOPBACK, Audience, Peer, has_heard, peers, source
+from tests.support.deployment import Deployment, running, wait_until
+from tests.support.peers import LOOPBACK, Audience, Peer, has_heard, peers, source
+from tests.support.servers import free_port, system_server
 
 
 def health(port: int, path: str = "/readyz", host: str = LOOPBACK) -> tuple[int, dict[str, object]]:

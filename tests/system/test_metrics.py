@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from contract.metrics import CONTENT_TYPE
-from tests.servers import free_port
-from tests.system.deployment import Deployment, wait_until
-from tests.system.peers import LOOPBACK, Peer, peers, source
+from runtime.metrics import CONTENT_TYPE
+from tests.support.deployment import Deployment, wait_until
+from tests.support.peers import LOOPBACK, Peer, peers, source
+from tests.support.servers import free_port
 
 LINES = {
     "first": b"1|F|60|50\n2|B\n3|P|60|50\n",

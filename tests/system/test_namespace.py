@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.deployment import PATIENCE_S, ROOT, running, wait_until
-from tests.system.peers import peers, source
-from tests.system.up import PARADE
+from tests.support.deployment import PATIENCE_S, ROOT, running, wait_until
+from tests.support.peers import peers, source
+from tests.support.up import PARADE
 
 EVERYTHING = "".join(sorted(set(string.printable) - set(string.whitespace + "{}")))
 

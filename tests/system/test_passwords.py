@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from console.redis_calls import connected
-from contract.errors import RedisUnavailableError
-from contract.redis_link import connect
-from contract.settings import load
-from tests.programs import SYSTEM
-from tests.servers import free_port, sentinel_server, system_server
-from tests.system.deployment import ROOT, Deployment, wait_until
-from tests.system.up import PARADE, Up, clean_environment, parade, parade_up, started
+from console.observe.redis_calls import connected
+from runtime.errors import RedisUnavailableError
+from runtime.redis.link import connect
+from runtime.settings import load
+from tests.support.deployment import ROOT, Deployment, wait_until
+from tests.support.programs import SYSTEM
+from tests.support.servers import free_port, sentinel_server, system_server
+from tests.support.up import PARADE, Up, clean_environment, parade, parade_up, started
 
 PASSWORD = "Xq7Z@W9/vK:R4t"  # noqa: S105
 ENCODED = "Xq7Z%40W9%2FvK%3AR4t"

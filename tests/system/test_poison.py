@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.system.deployment import Deployment, running, wait_until
-from tests.system.peers import Peer, peers, source
-from tests.system.up import parade
+from tests.support.deployment import Deployment, running, wait_until
+from tests.support.peers import Peer, peers, source
+from tests.support.up import parade
 
 WATCHED_S = 1.5
 """How long the log is watched for lines that say the same again."""

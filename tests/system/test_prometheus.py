@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from tests.servers import free_port, wait_for_port
-from tests.system.deployment import Deployment, wait_until
-from tests.system.peers import LOOPBACK, Audience, Peer, source
+from tests.support.deployment import Deployment, wait_until
+from tests.support.peers import LOOPBACK, Audience, Peer, source
+from tests.support.servers import free_port, wait_for_port
 from tests.unit.deploy.queries import PROMETHEUS, dashboard_queries
 
 SERVICES = ("listener", "sequencer", "fanout")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.terminal import check_session, sessions
-from tests.system.up import parade_up
+from tests.support.terminal import check_session, sessions
+from tests.support.up import parade_up
 
 
 def test_the_session(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from contract.settings import MIB
+from runtime.settings import MIB
 from simulator.workload import Workload
-from tests.programs import SYSTEM, Program
-from tests.servers import free_port, server_of, system_server
-from tests.system.deployment import PATIENCE_S, Deployment, running, wait_until
-from tests.system.peers import expect_everything, generated, peers, slowly, source
+from tests.support.deployment import PATIENCE_S, Deployment, running, wait_until
+from tests.support.peers import expect_everything, generated, peers, slowly, source
+from tests.support.programs import SYSTEM, Program
+from tests.support.servers import free_port, server_of, system_server
 
 USERS = range(1, 21)
 

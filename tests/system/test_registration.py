@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.deployment import Deployment, running, wait_until
-from tests.system.peers import Peer, peers, source
+from tests.support.deployment import Deployment, running, wait_until
+from tests.support.peers import Peer, peers, source
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.servers import free_port, system_server
-from tests.system.deployment import Deployment, redis_at, wait_until
-from tests.system.peers import peers, source
-from tests.system.test_checks import refused
-from tests.system.up import parade
+from tests.support.deployment import Deployment, redis_at, wait_until
+from tests.support.peers import peers, source
+from tests.support.servers import free_port, system_server
+from tests.support.up import parade
+from tests.system.test_start_checks import refused
 
 
 class Guarded:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import redis
 
-from tests.programs import Program
-from tests.servers import free_port, server_of
-from tests.system.deployment import ROOT, Deployment, wait_until
+from tests.support.deployment import ROOT, Deployment, wait_until
+from tests.support.programs import Program
+from tests.support.servers import free_port, server_of
 
 
 def refused(url: str, namespace: str) -> str:

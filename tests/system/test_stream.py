@@ -7,8 +7,18 @@ from functools import partial
 from pathlib import Path
 
 from simulator.workload import Workload
-from tests.system.deployment import running, wait_until
-from tests.system.peers import Audience, Peer, assert_unbroken, generated, has_heard, last_number, peers, slowly, source
+from tests.support.deployment import running, wait_until
+from tests.support.peers import (
+    Audience,
+    Peer,
+    assert_unbroken,
+    generated,
+    has_heard,
+    last_number,
+    peers,
+    slowly,
+    source,
+)
 
 
 def test_the_table_of_the_challenge(server_url: str, namespace: str, tmp_path: Path) -> None:

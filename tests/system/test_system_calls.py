@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.deployment import Deployment, wait_until
-from tests.system.peers import Peer
+from tests.support.deployment import Deployment, wait_until
+from tests.support.peers import Peer
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

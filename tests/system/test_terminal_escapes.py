@@ -15,10 +15,10 @@ import redis
 
 from contract.frames import Frame, Place
 from contract.keys import Keys
-from tests.servers import free_port
-from tests.system.deployment import ROOT, Deployment, wait_until
-from tests.system.terminal import on_terminal
-from tests.system.up import PARADE, clean_environment, parade, started
+from tests.support.deployment import ROOT, Deployment, wait_until
+from tests.support.servers import free_port
+from tests.support.terminal import on_terminal
+from tests.support.up import PARADE, clean_environment, parade, started
 
 HOSTILE = b"\x1b]0;owned\x07\xc2\x9b2J\x9b3J\xe2\x80\xae\x7f[red]:smile:"
 """Sets a window's title, clears the screen (C1 as a character and as a byte), turns text round, deletes; and markup."""

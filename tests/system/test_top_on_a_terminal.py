@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.system.up import PARADE, Up, clean_environment, parade, parade_up
+from tests.support.up import PARADE, Up, clean_environment, parade, parade_up
 
 COLUMNS, ROWS = 80, 30
 PATIENCE_S = 30.0

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.events import MAX_LINE_BYTES
-from contract.proxy_protocol import LONGEST_BYTES, NotProxiedError, split
-from contract.readiness import Readiness
-from contract.settings import load
-from fanout.server import REGISTRATION_BYTES, Client, ClientServer
+from fanout.clients.server import REGISTRATION_BYTES, Client, ClientServer
 from listener.server import Source, Sources
+from runtime.edge.proxy_protocol import LONGEST_BYTES, NotProxiedError, split
+from runtime.readiness import Readiness
+from runtime.settings import load
 from sequencer.reader import parse_entry
 
 PROXY_LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 9099\r\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.exported import PROCESS, SERVICES, Exported, exported
+from tests.support.exported import PROCESS, SERVICES, Exported, exported
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 

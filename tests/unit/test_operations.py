@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.system.deployment import ROOT
+from tests.support.deployment import ROOT
 from tests.unit.deploy.queries import PROMETHEUS, alert_rules
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()

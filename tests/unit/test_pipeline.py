@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.events import parse
-from contract.framing import LineFramer
 from fanout.merge import Broadcasts
+from listener.framing import LineFramer
 from sequencer.ordering import Ordering
 from sequencer.routing import Routing
 from simulator.oracle import Oracle

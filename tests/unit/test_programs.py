@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import available
-from tests.programs import EMBEDDED, REQUIRED, Program, missing, named, program_at
+from tests.support.programs import EMBEDDED, REQUIRED, Program, missing, named, program_at
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,7 +1,7 @@
 """The listener's append: the stream gets the bytes, the backlog counts them."""
 
-from contract.settings import Settings
 from listener.appender import APPEND
+from runtime.settings import Settings
 from tests.integration.conftest import Calls
 
 

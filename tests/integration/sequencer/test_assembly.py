@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from contract.settings import MIB, Settings, load
+from runtime.settings import MIB, Settings, load
 from sequencer.assembly import LEAST_EVENT_BYTES, Assembly
 from sequencer.batch import Batch
 from sequencer.reader import Entry

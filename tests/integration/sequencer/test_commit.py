@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from contract.events import parse
-from contract.redis_link import RedisRefusedError, Reply
-from contract.settings import Settings, load
-from fanout.journal import JournalGoneError, missed_batches
+from fanout.upstream.catch_up import JournalGoneError, missed_batches
+from runtime.redis.link import RedisRefusedError, Reply
+from runtime.settings import Settings, load
 from sequencer.batch import Batch
 from sequencer.store import LeaseLostError, Store
 from tests.integration.conftest import Calls

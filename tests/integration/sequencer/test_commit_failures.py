@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import RedisUnavailableError
-from contract.redis_link import RedisLink, RedisRefusedError, connect
-from contract.settings import Settings, load
+from runtime.errors import RedisUnavailableError
+from runtime.redis.link import RedisLink, RedisRefusedError, connect
+from runtime.settings import Settings, load
 from sequencer.batch import Batch
 from sequencer.store import Store
 from tests.integration.conftest import Calls
-from tests.integration.test_commit import everything, full_batch
-from tests.programs import Program
-from tests.servers import free_port, server_of
+from tests.integration.sequencer.test_commit import everything, full_batch
+from tests.support.programs import Program
+from tests.support.servers import free_port, server_of
 
 
 async def a_store(calls: Calls, settings: Settings) -> Store:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from contract.settings import Settings, load
-from sequencer.leader import _while_held
+from runtime.settings import Settings, load
+from sequencer.candidate import _while_held
 from sequencer.store import LeaseLostError, Store
 from tests.integration.conftest import Calls
 

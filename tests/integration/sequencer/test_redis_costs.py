@@ -7,15 +7,15 @@ counted. Who finds a cheaper way records the new figures here.
 from pathlib import Path
 
 from contract.events import parse
-from contract.redis_link import RedisLink, connect
-from contract.settings import KIB, Settings, load
+from runtime.redis.link import RedisLink, connect
+from runtime.settings import KIB, Settings, load
 from sequencer.batch import Batch
 from sequencer.ordering import Ordering
 from sequencer.routing import Routing
 from sequencer.store import Store
 from simulator.workload import Workload, blocks
-from tests.programs import Program
-from tests.servers import free_port, server_of
+from tests.support.programs import Program
+from tests.support.servers import free_port, server_of
 
 EVENTS = 100_000
 USERS = [b"%d" % user for user in range(1, 101)]

@@ -11,7 +11,7 @@ import threading
 import time
 from random import Random
 
-from tests.system.peers import Audience, Peer
+from tests.support.peers import Audience, Peer
 
 STEP_S = 0.01
 COMING = 0.3

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import redis
 
-from tests.system.peers import LOOPBACK
+from tests.support.peers import LOOPBACK
 
 RETRY_S = 0.05
 STUCK_S = 10.0

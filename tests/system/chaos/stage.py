@@ -11,9 +11,9 @@ from random import Random
 
 import redis
 
-from tests.servers import free_port, system_server
+from tests.support.deployment import Deployment, wait_until
+from tests.support.servers import free_port, system_server
 from tests.system.chaos.proxy import Proxy
-from tests.system.deployment import Deployment, wait_until
 
 SETTINGS = {"lease_s": 1, "tick_s": 0.5, "node_silence_s": 2, "redis_timeout_s": 1.5}
 """Short deadlines, so that a fault can outlast each of them."""

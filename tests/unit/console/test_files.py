@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from console import running
 from console.files import NotOursError, private_folder, read_private, write_private, written_whole
-from console.running import Running, find, find_all
-from contract.errors import ParadeError
+from console.local import running
+from console.local.running import Running, find, find_all
+from runtime.errors import ParadeError
 
 UP = Running(os.getpid(), "redis://:secret@127.0.0.1:1/0", "ns", 9500, 9501)
 STRANGER = 65534

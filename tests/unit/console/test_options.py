@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from console.local.running import Running, find_all
 from console.options import deployment
-from console.running import Running, find_all
-from contract.errors import ParadeError
+from runtime.errors import ParadeError
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.system.deployment import ROOT
+from tests.support.deployment import ROOT
+from tests.support.exported import SERVICES, exported, series
 from tests.unit.deploy.queries import DASHBOARD, MADE_BY_PROMETHEUS, metrics_in, panels
-from tests.unit.exported import SERVICES, exported, series
 
 GRAFANA = ROOT / "deploy" / "grafana"
 COLUMNS = 24

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.exported import SERVICES, series
 from tests.unit.deploy.queries import MADE_BY_PROMETHEUS, PROMETHEUS, alert_rules, dashboard_queries, metrics_in
-from tests.unit.exported import SERVICES, series
 
 
 def promtool(*arguments: object) -> None:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.framing import SAMPLE_BYTES, LineFramer, cut
+from contract.events import SAMPLE_BYTES
+from listener.framing import LineFramer, cut
 
 LIMIT = 100
 

@@ -11,7 +11,7 @@ HOSTILE = "\x1b]0;owned\x07\x9b2J\u202e\x7f\r\nfake"
 SHOWN = r"\x1b]0;owned\x07\u009b2J\u202e\x7f\x0d\x0afake"
 LOG = f"""
 import logging, structlog
-from contract import logs
+from runtime import logs
 logs.configure("fanout", "info")
 log, hostile = structlog.get_logger(), {HOSTILE!r}
 log.warning("refused", peer=hostile, raw=hostile.encode(), counts={{hostile: [hostile]}}, number=1)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from contract.metrics import exposition
-from contract.stats import Histogram, by_reason, counter, gauge, histogram
+from runtime.metrics import exposition
+from runtime.stats import Histogram, by_reason, counter, gauge, histogram
 
 
 @dataclass

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from contract.errors import RedisDataError, RedisRightsError, RedisUnavailableError
-from contract.outage import Outage
-from contract.readiness import Readiness
+from runtime.errors import RedisDataError, RedisRightsError, RedisUnavailableError
+from runtime.outage import Outage
+from runtime.readiness import Readiness
 
 JUNK = RedisDataError("k", "is a list", "delete it")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import ParadeError
-from contract.settings import Settings, environment_name, load, load_for_service
+from runtime.errors import ParadeError
+from runtime.settings import Settings, environment_name, load, load_for_service
 
 README = Path(__file__).parents[3] / "README.md"
 

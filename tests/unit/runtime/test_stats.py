@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from contract.stats import SECONDS, Histogram, as_json, by_reason, clear_gauges, counter, gauge, histogram, quantile
+from runtime.stats import SECONDS, Histogram, as_json, by_reason, clear_gauges, counter, gauge, histogram, quantile
 
 
 @dataclass

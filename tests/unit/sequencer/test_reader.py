@@ -5,7 +5,7 @@ from collections import deque
 import pytest
 
 from contract.events import MAX_SEQUENCE
-from contract.settings import KIB
+from runtime.settings import KIB
 from sequencer.reader import USER_BYTES, Entry, batch_limit, parse_entry, take_batch
 
 

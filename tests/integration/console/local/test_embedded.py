@@ -9,15 +9,15 @@ from pathlib import Path
 
 import redis
 
-from console.children import module
-from tests.servers import free_port, wait_for_port
+from console.local.children import module
+from tests.support.servers import free_port, wait_for_port
 
 
 @contextmanager
 def embedded(temporary: Path, *directory: str) -> Iterator["redis.Redis"]:
     """A server as `parade up` starts it, with a temporary folder of the test's; ended by the end of its input."""
     port = free_port()
-    command = module("console.embedded", str(port), *directory)
+    command = module("console.local.embedded", str(port), *directory)
     with subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "TMPDIR": str(temporary)}) as process:
         try:
             wait_for_port(port)

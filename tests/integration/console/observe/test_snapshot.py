@@ -4,7 +4,7 @@ import json
 
 import redis
 
-from console.snapshot import Rejection, Report, read
+from console.observe.snapshot import Rejection, Report, read
 from contract.keys import Keys
 from contract.reports import NodeReport
 

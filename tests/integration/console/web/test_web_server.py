@@ -11,13 +11,14 @@ import aiohttp
 import pytest
 import redis
 
-from console import dashboard, live
-from console.dashboard import Place, served
-from console.live import Live, watch
-from console.password import FREE
-from contract.errors import ParadeError
-from contract.settings import load
-from tests.servers import free_port
+from console.web import live
+from console.web import server as dashboard
+from console.web.live import Live, watch
+from console.web.password import FREE
+from console.web.server import Place, served
+from runtime.errors import ParadeError
+from runtime.settings import load
+from tests.support.servers import free_port
 
 SECONDS = 15.0
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from contract.redis_link import RedisRefusedError
-from contract.settings import Settings
-from fanout.membership import ANNOUNCE, BEAT
+from fanout.upstream.heartbeat import ANNOUNCE, BEAT
+from runtime.redis.link import RedisRefusedError
+from runtime.settings import Settings
 from tests.integration.conftest import Calls
 
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from contract.redis_link import RedisLink, RedisRefusedError, connect
-from contract.settings import Settings
-from fanout.feed import Feed
+from fanout.upstream.feed import Feed
+from runtime.redis.link import RedisLink, RedisRefusedError, connect
+from runtime.settings import Settings
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from contract.admission import ConnectionLimits
-from contract.errors import ParadeError
-from contract.serving import KEEP_ALIVE, limits_of, listen
+from runtime.edge.admission import ConnectionLimits
+from runtime.edge.listen import KEEP_ALIVE, limits_of, listen
+from runtime.errors import ParadeError
 
 ANYWHERE = ("127.0.0.1", 0)
 

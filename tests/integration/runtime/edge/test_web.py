@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from contract import web as guarded
-from contract.errors import ParadeError
-from contract.peer_log import PeerLog
-from contract.web import served
-from tests.servers import free_port
+from runtime.edge import web as guarded
+from runtime.edge.peer_log import PeerLog
+from runtime.edge.web import served
+from runtime.errors import ParadeError
+from tests.support.servers import free_port
 
 HOST = "127.0.0.1"
 SECONDS = 15.0

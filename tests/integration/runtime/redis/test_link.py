@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import ParadeError, RedisUnavailableError
-from contract.redis_link import RedisLink, RedisRefusedError, connect
-from tests.programs import Program
-from tests.servers import free_port, server_of, system_server
+from runtime.errors import ParadeError, RedisUnavailableError
+from runtime.redis.link import RedisLink, RedisRefusedError, connect
+from tests.support.programs import Program
+from tests.support.servers import free_port, server_of, system_server
 
 
 @pytest.fixture

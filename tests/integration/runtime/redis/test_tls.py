@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from console.redis_calls import connected
-from contract.errors import RedisUnavailableError
-from contract.redis_link import connect
-from contract.settings import load
-from tests.programs import SYSTEM
-from tests.servers import free_port, sentinel_server, system_server
+from console.observe.redis_calls import connected
+from runtime.errors import RedisUnavailableError
+from runtime.redis.link import connect
+from runtime.settings import load
+from tests.support.programs import SYSTEM
+from tests.support.servers import free_port, sentinel_server, system_server
 
 KEY_PASSWORD = "ke&y pass"  # noqa: S105
 

@@ -6,12 +6,12 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from console.overview import overview
-from console.render import duration, flow, header, nodes, size, sparkline, standing, warnings
+from console.commands.render import duration, flow, header, nodes, size, sparkline, standing, warnings
+from console.observe.compare import overview
 from contract.reports import NodeReport
-from contract.settings import load
 from fanout.stats import FanoutStats
-from tests.unit.console.test_overview import FANOUT, NODE, START_MS, report, snapshot, with_gap, with_service
+from runtime.settings import load
+from tests.unit.console.observe.test_compare import FANOUT, NODE, START_MS, report, snapshot, with_gap, with_service
 
 
 def printed(width: int = 80, most_nodes: int | None = None) -> list[str]:

@@ -5,10 +5,10 @@ from io import StringIO
 
 from rich.console import Console
 
-from console.top import History, picture
+from console.commands.top import History, picture
 from contract.reports import NodeReport
-from contract.settings import load
-from tests.unit.console.test_overview import START_MS, snapshot, with_gap
+from runtime.settings import load
+from tests.unit.console.observe.test_compare import START_MS, snapshot, with_gap
 
 
 def drawn(history: History, problem: str = "", **figures: object) -> list[str]:

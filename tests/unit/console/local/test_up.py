@@ -4,10 +4,10 @@ import importlib.util
 
 import pytest
 
-from console import up
-from contract.errors import ParadeError
-from contract.settings import load
-from tests.servers import free_port
+from console.local import up
+from runtime.errors import ParadeError
+from runtime.settings import load
+from tests.support.servers import free_port
 
 
 def test_without_an_embedded_server_it_asks_for_a_url(monkeypatch: pytest.MonkeyPatch) -> None:

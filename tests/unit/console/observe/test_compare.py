@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from console.overview import Overview, Snapshot, overview
-from console.snapshot import Rejection, Report
+from console.observe.compare import Overview, Snapshot, overview
+from console.observe.snapshot import Rejection, Report
 from contract.reports import NodeReport
-from contract.stats import SECONDS, as_json
 from fanout.stats import FanoutStats
 from listener.stats import ListenerStats
+from runtime.stats import SECONDS, as_json
 from sequencer.stats import SequencerStats
 
 START_MS = 1_700_000_000_000

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from console.web_access import WRONG_HOST, WRONG_SITE, given_password, headers, is_loopback, refusal
+from console.web.access import WRONG_HOST, WRONG_SITE, given_password, headers, is_loopback, refusal
 
 PASSWORD = "grüße:a b"  # noqa: S105
 

@@ -4,8 +4,8 @@ import asyncio
 import json
 from typing import Any
 
-from console.live import SPAN_S, Live, event, point_of
-from console.overview import Snapshot, overview
+from console.observe.compare import Snapshot, overview
+from console.web.live import SPAN_S, Live, event, point_of
 
 
 def parsed(message: bytes) -> tuple[str, Any]:

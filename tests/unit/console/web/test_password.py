@@ -2,8 +2,8 @@
 
 import pytest
 
-from console import password as module
-from console.password import BURST, EACH_SECOND, FORGOTTEN_S, FREE, LONGEST_S, MOST_ADDRESSES, Password, network
+from console.web import password as module
+from console.web.password import BURST, EACH_SECOND, FORGOTTEN_S, FREE, LONGEST_S, MOST_ADDRESSES, Password, network
 
 GUESSER, VIEWER = "192.0.2.7", "192.0.2.8"
 

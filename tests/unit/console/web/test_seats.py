@@ -6,7 +6,7 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.places import Places
+from console.web.seats import Places
 
 
 def test_one_address_may_have_them_all_while_nobody_else_comes() -> None:

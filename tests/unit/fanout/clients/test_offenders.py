@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.offenders import MOST, REMEMBERED_S, Offenders
+from fanout.clients.offenders import MOST, REMEMBERED_S, Offenders
 
 
 def test_a_user_is_remembered_for_some_minutes() -> None:

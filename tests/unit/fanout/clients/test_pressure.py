@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.pressure import (
+from fanout.clients.pressure import (
     ACCEPTS_NOTHING,
     AGAIN,
     ASIDE_S,

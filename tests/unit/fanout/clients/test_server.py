@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from contract.settings import load
-from fanout.offenders import REMEMBERED_S
-from fanout.pressure import NO_ROOM
-from fanout.server import HANDED_BYTES, HIGH_WATER_BYTES, Client, ClientServer
+from fanout.clients.offenders import REMEMBERED_S
+from fanout.clients.pressure import NO_ROOM
+from fanout.clients.server import HANDED_BYTES, HIGH_WATER_BYTES, Client, ClientServer
+from runtime.settings import load
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": asyncio.new_event_loop,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fanout.members import Members
+from fanout.clients.users import Members
 
 
 class Connection:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fanout.clock import RedisClock
+from fanout.upstream.clock import RedisClock
 
 
 def test_the_quickest_answer_counts() -> None:

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from contract.errors import RedisUnavailableError
 from contract.frames import Frame, Place
 from contract.keys import Keys
-from contract.redis_link import RedisLink
-from fanout.feed import Feed, FrameLostError, Messages
+from fanout.upstream.feed import Feed, FrameLostError, Messages
+from runtime.errors import RedisUnavailableError
+from runtime.redis.link import RedisLink
 
 KEYS = Keys("t")
 

@@ -6,14 +6,14 @@ from typing import Any, cast
 
 import pytest
 
-from contract.redis_link import RedisLink
-from contract.settings import load
-from fanout.clock import RedisClock
-from fanout.feed import Feed
-from fanout.members import Members
-from fanout.membership import Membership
+from fanout.clients.users import Members
 from fanout.stats import FanoutStats
+from fanout.upstream.clock import RedisClock
+from fanout.upstream.feed import Feed
+from fanout.upstream.heartbeat import Membership
 from fanout.writer import Writer
+from runtime.redis.link import RedisLink
+from runtime.settings import load
 
 
 class Link:

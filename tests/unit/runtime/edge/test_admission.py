@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.admission import (
+from runtime.edge.admission import (
     HEALTH_CONNECTIONS,
     RESERVED_FILES,
     Admission,

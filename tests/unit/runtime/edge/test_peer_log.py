@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from contract.peer_log import PeerLog
+from runtime.edge.peer_log import PeerLog
 
 
 class Recorder:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from contract.proxy_protocol import LONGEST_BYTES, Address, NotProxiedError, split
+from runtime.edge.proxy_protocol import LONGEST_BYTES, Address, NotProxiedError, split
 
 LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 9099\r\n"
 

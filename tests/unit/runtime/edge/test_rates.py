@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.rates import BURST_S, RateLimit
+from runtime.edge.rates import BURST_S, RateLimit
 
 
 def test_a_burst_then_so_many_a_second() -> None:

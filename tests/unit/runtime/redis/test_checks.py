@@ -2,8 +2,8 @@
 
 import pytest
 
-from contract.redis_checks import findings, parse_info
-from contract.settings import load
+from runtime.redis.checks import findings, parse_info
+from runtime.settings import load
 
 GOOD_INFO = {"redis_version": "7.0.15", "maxmemory": "0", "maxmemory_policy": "noeviction", "aof_enabled": "1"}
 BUFFERS = "client-output-buffer-limit"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.errors import RedisDataError
-from contract.printable import printable
-from contract.redis_data import event_in, number_in, position_in, quoted, shown, wrong_type
+from runtime.errors import RedisDataError
+from runtime.printable import printable
+from runtime.redis.data import event_in, number_in, position_in, quoted, shown, wrong_type
 
 STATE = {b"next": b"7", b"batch": b"3", b"cursor": b"17-0", b"epoch": b"9f31c2", b"skip_to": b"0", b"late": b"-1"}
 

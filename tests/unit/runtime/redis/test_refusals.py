@@ -3,8 +3,8 @@
 import pytest
 
 from contract.keys import Keys
-from contract.refusals import data_problem, keys_of, lacks_a_right, missing_right
-from contract.settings import load
+from runtime.redis.refusals import data_problem, keys_of, lacks_a_right, missing_right
+from runtime.settings import load
 
 KEYS = Keys("p")
 WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contract.errors import ParadeError
-from contract.redis_tls import Tls
-from contract.redis_url import RedisUrl, parse, redacted, without_secrets
-from contract.settings import load
+from runtime.errors import ParadeError
+from runtime.redis.tls import Tls
+from runtime.redis.url import RedisUrl, parse, redacted, without_secrets
+from runtime.settings import load
 
 
 @pytest.mark.parametrize(
