@@ -1,4 +1,9 @@
-"""What the services agree on: grammar, keys, frames, settings, and how they talk to Redis.
+"""What the processes agree on: formats only, pure, and without an import from the rest.
 
-Nothing here decides anything; the services import this package and never each other.
+keys.py       every Redis key and channel
+events.py     the lines that sources send
+entries.py    the entries of the event stream: events, presence (joins and leaves), skips
+frames.py     the frame that closes a batch, the journal, and stream ids
+reports.py    heartbeats of nodes, reports of services
+reports.lua   the same for scripts
 """

@@ -1,15 +1,23 @@
-"""The frame that closes a batch on the broadcast channel, and stream ids.
+"""The frame that closes a batch on the broadcast channel and in the journal, and stream ids. Pure.
 
 A frame is a header line of `name=value` pairs and the batch's broadcast lines:
 
     batch=42 cursor=1732391092341-0 since=1732391092338 next=70001 epoch=9f31c2 after=51e07a@40 safe=42 gone=
     69998|B
 
+A batch in the journal (`deliveries`) is one or more stream entries with the ids `<batch>-1`, `<batch>-2`, …:
+
+    42-1   50 <lines for user 50>  51 <lines for user 51>  …
+    42-2   52 <lines for user 52>  …  frame <the frame>         the last part has the frame
+
+Readers take the pairs of the header by name and ignore those they do not know.
+
 - `batch` counts up by one from frame to frame, so a missing one shows.
 - `cursor` is the last stream entry that the batch consumed: a join at or before it is in force from this batch on.
 - `since` is when the oldest entry that the batch consumed came to Redis, in its milliseconds; 0: it consumed none.
-- `epoch` is the sequencer's term, a random name, and `after` the epoch before it with its last batch. So a batch says
-  which past it continues: after a fail-over to an older copy of the data, numbers repeat but the chain breaks.
+- `next` is the sequence number to be released next.
+- `epoch` is the sequencer's term, a random name, and `after` the epoch before it with its last batch. This
+  is the batch's lineage: after a fail-over to an older copy of the data, numbers repeat but the chain breaks.
 - `safe` is the last batch that may be written out. It is the batch itself, unless the sequencer waits for replicas;
   then a message `safe=42` of its own follows on the channel once they have it.
 - `gone` names the nodes that this batch takes out of the system; such a node must not write the batch.
@@ -45,12 +53,21 @@ def safe_batch(payload: bytes) -> int | None:
     return int(number) if number != payload and number.isdigit() else None
 
 
-_HEADER = re.compile(
-    rb"batch=([0-9]+) cursor=([0-9]+-[0-9]+) since=([0-9]+) next=([0-9]+) "
-    rb"epoch=([0-9A-Za-z]*) after=([0-9A-Za-z@]*) safe=([0-9]+) gone=([^ \n]*)\n"
-)
+FRAME = "frame"
+"""The journal's field that has the frame; all other fields are user ids."""
+Messages = dict[bytes, bytes]
+"""A batch's lines for each user who got any."""
+
+_VALUES: dict[bytes, "re.Pattern[bytes]"] = {
+    **dict.fromkeys((b"batch", b"since", b"next", b"safe"), re.compile(rb"[0-9]+")),
+    b"cursor": re.compile(rb"[0-9]+-[0-9]+"),
+    b"epoch": re.compile(rb"[0-9A-Za-z]*"),
+    b"after": re.compile(rb"[0-9A-Za-z@]*"),
+    b"gone": re.compile(rb"[^ \n]*"),
+}
+"""The pairs of a header, all of which have always been there."""
 _NODE = re.compile(rb"[^ ,\n]+")
-"""What a node can be called. Other names in the `nodes` hash are somebody else's, and would break the header."""
+"""What a node can be called. A hash field of another kind in `nodes` is not ours, and would break the header."""
 
 
 def last_of(epoch: bytes, batch: int) -> bytes:
@@ -59,8 +76,8 @@ def last_of(epoch: bytes, batch: int) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a term stands in the chain of epochs."""
+class Lineage:
+    """A term's position in the chain of epochs."""
 
     epoch: bytes
     after: bytes
@@ -74,27 +91,34 @@ class Frame:
     cursor: bytes
     since_ms: int
     next: int
-    place: Place
+    lineage: Lineage
     safe: int
     gone: tuple[bytes, ...] = ()
     lines: bytes = b""
 
     def encode(self) -> bytes:
-        place, gone = self.place, b",".join(filter(_NODE.fullmatch, self.gone))
-        header = (self.batch, self.cursor, self.since_ms, self.next, place.epoch, place.after, self.safe, gone)
+        lineage, gone = self.lineage, b",".join(filter(_NODE.fullmatch, self.gone))
+        header = (self.batch, self.cursor, self.since_ms, self.next, lineage.epoch, lineage.after, self.safe, gone)
         return b"batch=%d cursor=%b since=%d next=%d epoch=%b after=%b safe=%d gone=%b\n%b" % (*header, self.lines)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         """Parse a frame. ValueError when it is not one."""
-        header = _HEADER.match(payload)
-        if header is None:
+        header, end, lines = payload.partition(b"\n")
+        pairs = dict(pair.partition(b"=")[::2] for pair in header.split(b" "))
+        if not end or not all(name in pairs and valid.fullmatch(pairs[name]) for name, valid in _VALUES.items()):
             raise ValueError(f"not a frame: {payload[:80]!r}")
-        batch, cursor, since, number, epoch, last, safe, names = header.groups()
-        gone = tuple(name for name in names.split(b",") if name)
-        place = Place(epoch, last)
-        return cls(int(batch), cursor, int(since), int(number), place, int(safe), gone, payload[header.end() :])
+        return cls(
+            batch=int(pairs[b"batch"]),
+            cursor=pairs[b"cursor"],
+            since_ms=int(pairs[b"since"]),
+            next=int(pairs[b"next"]),
+            lineage=Lineage(pairs[b"epoch"], pairs[b"after"]),
+            safe=int(pairs[b"safe"]),
+            gone=tuple(name for name in pairs[b"gone"].split(b",") if name),
+            lines=lines,
+        )
 
     def continues(self, epoch: bytes, batch: int) -> bool:
         """Whether the past of this frame has `batch` of `epoch` as the batch before this one."""
-        return self.batch == batch + 1 and (self.place.epoch == epoch or self.place.after == last_of(epoch, batch))
+        return self.batch == batch + 1 and (self.lineage.epoch == epoch or self.lineage.after == last_of(epoch, batch))

@@ -13,14 +13,14 @@ from typing import Any
 
 import structlog
 
-from contract.frames import Frame
+from contract.frames import Frame, Messages
 from fanout.balance import surplus_to_close
 from fanout.clients.pressure import Pressure
 from fanout.clients.server import ClientServer
 from fanout.stats import FanoutStats
 from fanout.upstream.catch_up import missed_batches
 from fanout.upstream.clock import RedisClock
-from fanout.upstream.feed import Feed, Messages
+from fanout.upstream.feed import Feed
 from fanout.upstream.heartbeat import ExpelledError, Membership, StateWentBackError
 from fanout.writer import Writer
 from runtime import tasks
@@ -150,10 +150,10 @@ class Life:
         if self._name in frame.gone:
             feed.failed.set_exception(ExpelledError(f"node {self.node} was expelled"))
         elif not frame.continues(self._epoch, self._last_batch):
-            found = (frame.batch, frame.place.epoch, self._last_batch, self._epoch)
+            found = (frame.batch, frame.lineage.epoch, self._last_batch, self._epoch)
             feed.failed.set_exception(StateWentBackError(_another_past(*found)))
         else:
-            self._last_batch, self._epoch = frame.batch, frame.place.epoch
+            self._last_batch, self._epoch = frame.batch, frame.lineage.epoch
             self._writer.deliver(frame, messages)
 
 

@@ -9,13 +9,12 @@ Rules kept here:
 import asyncio
 from collections import deque
 
-from contract.frames import Frame, stream_id
+from contract.frames import Frame, Messages, stream_id
 from fanout.clients.pressure import Pressure
 from fanout.clients.server import ClientServer
 from fanout.clients.users import Members
 from fanout.merge import Broadcasts
 from fanout.upstream.clock import RedisClock
-from fanout.upstream.feed import Messages
 
 WAIT_POLL_S = 0.005
 

@@ -1,7 +1,7 @@
 -- Append one chunk of event lines and say how much the sequencer still has before it.
 -- The stream knows its length in entries only, so the bytes are counted beside it, in the same step.
 local events, state = KEYS[1], KEYS[2]
-local raw = ARGV[1]
+local raw = ARGV[2] -- after the field's name: contract/entries.py
 
 -- Redis does not roll a script back. The entry comes last: half of this, repeated, would fill the stream with copies.
 local backlog = redis.pcall('HINCRBY', state, 'backlog', #raw)
@@ -12,7 +12,7 @@ if type(backlog) == 'table' then
   end
   return backlog
 end
-local entry = redis.pcall('XADD', events, '*', 'raw', raw)
+local entry = redis.pcall('XADD', events, '*', ARGV[1], raw)
 if type(entry) == 'table' then
   redis.call('HINCRBY', state, 'backlog', 0 - #raw)
   return entry

@@ -11,6 +11,7 @@ from time import perf_counter
 
 import structlog
 
+from contract.entries import raw_fields, rejected_fields
 from listener.intake import Intake
 from listener.stats import ListenerStats
 from runtime.errors import RedisUnavailableError
@@ -146,7 +147,7 @@ class Appender:
 
     async def _append(self, link: RedisLink) -> None:
         keys, began_s = self._keys, perf_counter()
-        backlog = await link.call("EVALSHA", APPEND.sha, 2, keys.events, keys.state, self._entry)
+        backlog = await link.call("EVALSHA", APPEND.sha, 2, keys.events, keys.state, *raw_fields(self._entry))
         if self._settings.wait_replicas:
             await wait_for_replicas(link, self._settings)
         self._stats.append_seconds.observe(perf_counter() - began_s)
@@ -173,7 +174,7 @@ class Appender:
         # In one write, so that events wait for one answer only.
         keys, limit = self._keys, self._settings.rejected_entries
         commands: list[tuple[bytes | str | int, ...]] = [
-            ("XADD", keys.rejected, "MAXLEN", "~", limit, "*", "reason", reason, "line", sample)
+            ("XADD", keys.rejected, "MAXLEN", "~", limit, "*", *rejected_fields(reason, sample))
             for reason, sample in self._records
         ]
         commands.append(("HINCRBY", keys.state, "rejected", self._refused))

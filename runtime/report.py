@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from contract.keys import Keys
+from contract.reports import REPORTS_LUA
 from runtime.errors import RedisUnavailableError
 from runtime.readiness import Readiness
 from runtime.redis.link import Calls, RedisRefusedError, Script
@@ -19,7 +20,7 @@ from runtime.stats import as_json
 
 log = structlog.get_logger()
 
-REPORT = Script(Path(__file__).with_name("report.lua"))
+REPORT = Script(Path(__file__).with_name("report.lua"), REPORTS_LUA)
 REPORT_S = 1.0
 FORGET_S = 60.0
 """Silence after which a service is no longer shown."""

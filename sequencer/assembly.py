@@ -13,6 +13,7 @@ from time import perf_counter
 
 import structlog
 
+from contract.entries import SKIPPED, Entry
 from contract.events import Event
 from contract.frames import stream_id
 from runtime.settings import Settings
@@ -20,7 +21,6 @@ from sequencer.batch import Batch
 from sequencer.gap import Gap
 from sequencer.loading import Loader
 from sequencer.ordering import Ordering
-from sequencer.reader import Entry
 from sequencer.routing import Routing
 from sequencer.stats import SequencerStats
 from sequencer.store import State, Store
@@ -95,8 +95,8 @@ class Assembly:
         self.cursor = batch.cursor
         batch.next, batch.skip_to = ordering.next, ordering.skip_to
         for first, last in ordering.take_skipped():
-            batch.counts["skipped"] += last - first + 1
-            batch.rejected.append(("skipped", b"%d-%d" % (first, last)))
+            batch.counts[SKIPPED] += last - first + 1
+            batch.rejected.append((SKIPPED, b"%d-%d" % (first, last)))
         batch.waiting = ordering.newly_waiting()
         batch.messages, batch.broadcasts, batch.changes = self.routing.collect()
         self.watch_gap()
@@ -113,7 +113,7 @@ class Assembly:
         while entries and entries[0].node:
             entry = entries.popleft()
             batch.cursor = entry.id
-            if entry.leaves == [b"*"]:
+            if entry.node_leaves:
                 batch.gone += (entry.node,)
             else:
                 moves |= {(entry.node, user): False for user in entry.leaves}
@@ -132,7 +132,7 @@ class Assembly:
 
     def _end_users(self, entry: Entry, batch: Batch) -> None:
         """Apply leaves that come after events; a join never does."""
-        if entry.leaves == [b"*"]:
+        if entry.node_leaves:
             batch.gone += (entry.node,)
             self.routing.drop_node(entry.node)
         else:

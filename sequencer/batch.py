@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from contract.events import SAMPLE_BYTES
-from contract.frames import Frame, Place, after
+from contract.frames import FRAME, Frame, Lineage, after
 
 Argument = bytes | str | int
 
@@ -18,7 +18,7 @@ class Stamp:
     number: int
     token: str
     lease_ms: int
-    place: Place
+    lineage: Lineage
     safe: int
     journal_first: int
     rejected_entries: int
@@ -60,16 +60,17 @@ class Batch:
     def arguments(self, stamp: Stamp) -> list[Argument]:
         """ARGV of `commit.lua`, in the order in which it reads them."""
         position = (stamp.number, self.cursor, self.since_ms, self.next)
-        frame = Frame(*position, stamp.place, stamp.safe, self.gone, self.broadcasts)
+        frame = Frame(*position, stamp.lineage, stamp.safe, self.gone, self.broadcasts)
         args: list[Argument] = [stamp.token, stamp.lease_ms, stamp.number, self.next, self.cursor, after(self.cursor)]
         args += [
             self.skip_to,
-            stamp.place.epoch,
+            stamp.lineage.epoch,
             self.raw_bytes,
             stamp.rejected_entries,
             frame.encode(),
             stamp.journal_first,
             stamp.journal_part_users,
+            FRAME,
         ]
         args += [self._edges(b"F"), self._edges(b"U")]
         _section(args, [pair for pair, there in self.moves.items() if not there])

@@ -15,7 +15,8 @@ local token, lease_ms, batch, next, cursor, after_cursor, skip_to =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local epoch, raw_bytes, rejected_entries, frame, journal_first = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 local part_fields = 2 * ARGV[13] -- of one journal entry: users and their lines; unpack takes no more than 8,000
-local at = 14
+local frame_field = ARGV[14]
+local at = 15
 
 -- What can fail, before the first write.
 
@@ -125,7 +126,7 @@ each_pair(function(id, lines)
   end
 end)
 if not failure then
-  fields[#fields + 1] = 'frame'
+  fields[#fields + 1] = frame_field
   fields[#fields + 1] = frame
   write_part()
 end

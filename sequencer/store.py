@@ -8,7 +8,7 @@ from itertools import compress
 from pathlib import Path
 
 from contract.events import Event
-from contract.frames import SAFE, Place, last_of, stream_id
+from contract.frames import SAFE, Lineage, last_of, stream_id
 from runtime.redis.checks import parse_info
 from runtime.redis.data import event_in, number_in, position_in
 from runtime.redis.link import Calls, RedisRefusedError, Reply, Script, wait_for_replicas
@@ -51,7 +51,7 @@ class Store:
         self._token = token
         self._lease_ms = int(settings.lease_s * 1000)
         self._journal = Journal(settings.journal_bytes)
-        self._place = Place(b"", b"")
+        self._lineage = Lineage(b"", b"")
         self._safe = 0
         keys = settings.keys
         self._keys = keys
@@ -88,7 +88,7 @@ class Store:
         if next_number is None:
             next_number = self._settings.first_sequence
             await self._calls.call("HSETNX", key, "next", next_number)
-        self._place = Place(secrets.token_hex(3).encode(), last_of(stored.epoch, stored.batch))
+        self._lineage = Lineage(secrets.token_hex(3).encode(), last_of(stored.epoch, stored.batch))
         self._safe = 0
         if journalled > stored.batch:
             # It belongs to another past (keys were deleted by hand), and its ids would refuse the batches to come.
@@ -175,7 +175,7 @@ class Store:
             number,
             self._token,
             lease_ms=0 if last else self._lease_ms,
-            place=self._place,
+            lineage=self._lineage,
             safe=self._safe if replicas else number,
             journal_first=self._journal.add(number, batch.published_bytes),
             rejected_entries=self._settings.rejected_entries,

@@ -11,6 +11,7 @@ from time import perf_counter
 
 import structlog
 
+from contract.entries import SKIPPED, Entry
 from runtime import tasks
 from runtime.errors import RedisUnavailableError
 from runtime.redis.data import shown
@@ -18,7 +19,7 @@ from runtime.redis.link import RedisLink
 from runtime.settings import Settings
 from sequencer.assembly import Assembly
 from sequencer.batch import Batch
-from sequencer.reader import Entry, Reader, batch_limit
+from sequencer.reader import Reader, batch_limit
 from sequencer.stats import SequencerStats
 from sequencer.store import LeaseLostError, Store
 from sequencer.window import Window
@@ -26,7 +27,7 @@ from sequencer.window import Window
 WINDOW_POLL_S = 0.002
 EXPEL_CHECK_S = 0.5
 WATCH_S = 1.0
-COUNTED = ("received", "released", "late", "duplicate", "rejected", "skipped")
+COUNTED = ("received", "released", "late", "duplicate", "rejected", SKIPPED)
 """The counts of a batch that are stats, too."""
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ the nodes reported meanwhile is seen at the next look, before anything is judged
 from collections import deque
 from dataclasses import dataclass
 
-from contract.reports import parse_node_report
+from contract.reports import parse_heartbeat
 
 JUNK = "junk in its report"
 """Why a node is expelled whose report somebody else has overwritten; it gets the same answer to its next heartbeat."""
@@ -119,6 +119,6 @@ class Window:
 
 def _batch(report: bytes) -> int | None:
     try:
-        return parse_node_report(report).batch
+        return parse_heartbeat(report).batch
     except ValueError:
         return None

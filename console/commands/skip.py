@@ -14,6 +14,7 @@ import redis
 from console.observe import redis_calls
 from console.observe.snapshot import Snapshot, read, rejection, text_of
 from console.terminal import terminal
+from contract.entries import SKIPPED, skip_fields
 from contract.events import MAX_SEQUENCE
 from contract.keys import Keys
 from runtime.errors import ParadeError
@@ -22,8 +23,6 @@ from runtime.settings import Settings
 DEADLINE_S = 15.0
 """A standby that must take over first needs a few seconds."""
 POLL_S = 0.05
-SKIPPED = "skipped"
-"""The reason under which the sequencer records what was given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ def run(settings: Settings, to: int | None, *, as_json: bool) -> None:
     with redis_calls.connected(settings) as client:
         before = read(client, settings.keys)
         target = _target(before, to)
-        since_ms = text_of(client.xadd(settings.keys.events, {"skip_to": target})).partition("-")[0]
+        since_ms = text_of(client.xadd(settings.keys.events, dict([skip_fields(target)]))).partition("-")[0]
         after = _wait(client, settings.keys, target)
         done = _what_happened(client, settings.keys, since_ms, before, after)
     if as_json:

@@ -25,7 +25,8 @@ from console.observe.overview import (
     Sequencer,
     Totals,
 )
-from console.observe.snapshot import Report, Snapshot, read
+from console.observe.snapshot import Snapshot, read
+from contract.reports import Report
 from runtime.stats import SECONDS, quantile
 
 __all__ = ["GONE_S", "Concern", "Overview", "Snapshot", "overview", "read"]

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from contract.keys import Keys
-from contract.reports import parse_node_report
+from contract.reports import parse_heartbeat
 from runtime.errors import ParadeError, RedisDataError, RedisUnavailableError, RedisUnsuitableError
 from runtime.printable import printable
 from runtime.redis import url as redis_url
@@ -84,7 +84,7 @@ def fresh_nodes(settings: Settings, since_ms: int) -> int:
     fresh = 0
     for report in reports:
         with contextlib.suppress(ValueError):  # it is somebody else's; the sequencer says so
-            fresh += parse_node_report(report).time_ms >= since_ms
+            fresh += parse_heartbeat(report).time_ms >= since_ms
     return fresh
 
 

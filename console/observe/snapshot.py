@@ -6,7 +6,6 @@ Nothing is changed by reading. The commands go out together but are not one tran
 nobody: figures of one snapshot can be apart by as much as happened between two commands.
 """
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,31 +13,13 @@ import redis
 
 from contract.events import MAX_SEQUENCE
 from contract.keys import Keys
-from contract.reports import NodeReport
+from contract.reports import Heartbeat, Report
 from runtime.printable import printable, printable_all
-from runtime.redis.data import junk_in_field, no_member, node_report_in, position_in
-from runtime.stats import SECONDS
+from runtime.redis.data import heartbeat_in, no_member, position_in, report_in
 
 REJECTED_SHOWN = 10
 """The newest refused lines that a snapshot has."""
 MEMORY_FIELDS = ("used_memory", "maxmemory", "maxmemory_policy")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a service said about itself last, and when (Redis time). `facts` are its stats and who it is."""
-
-    time_ms: int
-    facts: dict[str, Any]
-
-    def number(self, name: str) -> float:
-        """0 when it is not there: a service of another version may not count it."""
-        value = self.facts.get(name, 0)
-        return value if isinstance(value, int | float) else 0
-
-    @property
-    def not_ready(self) -> list[str]:
-        return list(self.facts.get("not_ready", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +38,7 @@ class Snapshot:
 
     time_ms: int
     state: dict[str, str] = field(default_factory=dict)
-    nodes: dict[str, NodeReport] = field(default_factory=dict)
+    nodes: dict[str, Heartbeat] = field(default_factory=dict)
     services: dict[str, Report] = field(default_factory=dict)
     lease: str | None = None
     waiting: int = 0
@@ -100,8 +81,8 @@ def read(client: "redis.Redis", keys: Keys) -> Snapshot:
     return Snapshot(
         time_ms=int(seconds) * 1000 + int(microseconds) // 1000,
         state=_texts(state),
-        nodes={name: node_report_in(keys.nodes, name, report) for name, report in _named(nodes)},
-        services={name: _report(keys, name, report) for name, report in _named(services)},
+        nodes={name: heartbeat_in(keys.nodes, name, report) for name, report in _named(nodes)},
+        services={name: _printable(report_in(keys.services, name, report)) for name, report in _named(services)},
         lease=text_of(lease) if lease else None,
         waiting=waiting,
         lowest_waiting=_number_of(keys, *lowest[0]) if lowest else None,
@@ -134,26 +115,8 @@ def _named(pairs: dict[Any, Any]) -> list[tuple[str, bytes]]:
     return [(text_of(name), value) for name, value in pairs.items()]
 
 
-def _report(keys: Keys, service: str, report: bytes) -> Report:
-    time_ms, _, text = report.partition(b" ")
-    try:
-        facts = json.loads(text)
-        if not time_ms.isdigit() or not _is_sound(facts):
-            raise ValueError
-    except ValueError:
-        raise junk_in_field(keys.services, service, report, "a service's report") from None
-    return Report(int(time_ms), printable_all(facts))
-
-
-def _is_sound(facts: Any) -> bool:
-    if not isinstance(facts, dict):
-        return False
-    counts, peers = facts.get("latency_seconds", []), facts.get("peers", {})
-    lists = (facts.get("not_ready", []), counts)
-    if not isinstance(peers, dict) or not all(isinstance(each, list) for each in lists):
-        return False
-    numbers = [*counts, *peers.values()]
-    return len(counts) in (0, len(SECONDS) + 1) and all(isinstance(number, int | float) for number in numbers)
+def _printable(report: Report) -> Report:
+    return Report(report.time_ms, printable_all(report.facts))
 
 
 def _number_of(keys: Keys, member: bytes, score: float) -> int:

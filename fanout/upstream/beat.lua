@@ -1,20 +1,20 @@
--- A node's heartbeat: the last batch it has written, when (Redis time, ms), its connections, and its session:
--- the number of its connection to Redis (see announce.lua). What comes late from an older one is refused.
--- A node that was expelled gets -1 and must not go on under this id; so does one whose report somebody else has
--- overwritten, for nobody knows any more which session is current. A new node enters with the batch
--- that is committed now, and owes nothing older. All get {batch committed now, its epoch, Redis time in ms}.
+-- A node's heartbeat: the last batch it has written, its connections, and its generation: the number of its connection
+-- to Redis (see announce.lua). A heartbeat that comes late, over an older connection, is refused.
+-- A node that was expelled gets -1 and must not go on under this id; so does a node whose heartbeat another program has
+-- overwritten, since the current generation is lost. A new node enters with the batch that is committed now, and owes
+-- nothing older. All others get {batch committed now, its epoch, Redis time in ms}.
 local nodes, state = KEYS[1], KEYS[2]
-local node, batch, connections, session = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local node, batch, connections, generation = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local committed = redis.call('HGET', state, 'batch') or '0'
 local epoch = redis.call('HGET', state, 'epoch') or ''
 if not string.match(committed, '^%d+$') then
   return redis.error_reply('STATE batch of ' .. state .. ' is not a number: ' .. committed)
 end
-local report = redis.call('HGET', nodes, node)
-local current = report and string.match(report, '^%d+ %d+ %d+ (%d+)$')
-if current and tonumber(current) > tonumber(session) then
-  return redis.error_reply('SESSION ' .. session .. ' of ' .. node .. ' is over')
+local last = redis.call('HGET', nodes, node)
+local current = last and heartbeat_generation(last)
+if current and current > tonumber(generation) then
+  return redis.error_reply('GENERATION ' .. generation .. ' of ' .. node .. ' is over')
 end
 if batch == 'new' then
   batch = committed
@@ -25,5 +25,5 @@ local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 -- HDEL takes no memory and comes first, so that a Redis with its memory full still takes heartbeats.
 redis.call('HDEL', nodes, node)
-redis.call('HSET', nodes, node, table.concat({ batch, string.format('%.0f', now_ms), connections, session }, ' '))
+redis.call('HSET', nodes, node, heartbeat_text(batch, now_ms, connections, generation))
 return { tonumber(committed), epoch, now_ms }

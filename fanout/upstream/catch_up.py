@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from contract.frames import Frame, stream_id
+from contract.frames import FRAME, Frame, Messages, stream_id
 from contract.keys import Keys
-from fanout.upstream.feed import Messages
 from runtime.redis.link import Calls
 
 PARTS = 16
@@ -30,7 +29,7 @@ async def missed_batches(calls: Calls, keys: Keys, last: int, until: int) -> Asy
                 raise JournalGoneError(f"the journal goes on with batch {batch}, not with {expected}")
             messages |= dict(zip(fields[::2], fields[1::2], strict=True))
             position = f"{batch}-{part + 1}"
-            if (frame := messages.pop(b"frame", None)) is not None:
+            if (frame := messages.pop(FRAME.encode(), None)) is not None:
                 yield _frame(frame, expected), messages
                 messages, expected = {}, expected + 1
 

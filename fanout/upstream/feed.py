@@ -10,17 +10,13 @@ from typing import Any
 
 import structlog
 
-from contract.frames import Frame, safe_batch
+from contract.frames import Frame, Messages, safe_batch
 from contract.keys import Keys
 from runtime.errors import RedisUnavailableError
 from runtime.redis.data import shown
 from runtime.redis.link import RedisLink, RedisRefusedError
 
 log = structlog.get_logger()
-
-Messages = dict[bytes, bytes]
-"""A batch's lines for each user who got any."""
-
 
 OnBatch = Callable[[Frame, Messages], None]
 CHANNELS = 1000

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import structlog
 
+from contract.entries import EVERYONE, presence_fields
 from contract.frames import stream_id
-from contract.reports import parse_node_report
+from contract.reports import REPORTS_LUA, parse_heartbeat
 from fanout.clients.users import Members, User
 from fanout.stats import FanoutStats
 from fanout.upstream.clock import RedisClock
@@ -16,8 +17,8 @@ from fanout.writer import Writer
 from runtime.redis.link import RedisLink, RedisRefusedError, Script
 from runtime.settings import Settings
 
-BEAT = Script(Path(__file__).with_name("beat.lua"))
-ANNOUNCE = Script(Path(__file__).with_name("announce.lua"))
+BEAT = Script(Path(__file__).with_name("beat.lua"), REPORTS_LUA)
+ANNOUNCE = Script(Path(__file__).with_name("announce.lua"), REPORTS_LUA)
 AHEAD_POLL_S = 0.01
 """How often a node that may tell nothing more looks whether the sequencer has caught up."""
 BEAT_S = 0.005
@@ -86,7 +87,7 @@ class Membership:
 
     async def leave(self) -> None:
         """Stop being one; all users leave with it."""
-        await self._link.call("XADD", self._keys.events, "*", "node", self._node, "leave", "*")
+        await self._link.call("XADD", self._keys.events, "*", *presence_fields(self._node, [EVERYONE], []))
 
     async def announce(self) -> None:
         """Post joins and leaves as they come, many in one entry when they come together.
@@ -126,12 +127,8 @@ class Membership:
                     await self._news.wait()
 
     async def _post(self, leaves: list[bytes], joins: list[User]) -> bytes:
-        fields: list[str | bytes] = []
-        if leaves:
-            fields += ["leave", b" ".join(leaves)]
-        if joins:
-            fields += ["join", b" ".join(user.id for user in joins)]
-        keys, arguments = (self._keys.events, self._keys.nodes), (self._node, self._session, *fields)
+        fields = presence_fields(self._node, leaves, (user.id for user in joins))
+        keys, arguments = (self._keys.events, self._keys.nodes), (self._session, *fields)
         return bytes(await self._link.call("EVALSHA", ANNOUNCE.sha, len(keys), *keys, *arguments))
 
     async def _wait_for_memory(self, refusal: RedisRefusedError) -> None:
@@ -168,7 +165,7 @@ class Membership:
         found = []
         for report in await self._link.call("HVALS", self._keys.nodes):
             with contextlib.suppress(ValueError):  # the sequencer says so, and expels that node
-                found.append(parse_node_report(report).connections)
+                found.append(parse_heartbeat(report).connections)
         return found
 
     async def _load_scripts(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from contract.events import Event, parse
-from contract.reports import NodeReport, parse_node_report
+from contract.reports import Heartbeat, Report, parse_heartbeat, parse_report
 from runtime.errors import RedisDataError
 
 _NUMBER = re.compile(rb"[0-9]{1,16}")
@@ -83,12 +83,20 @@ def epoch_in(key: str, field: str, value: bytes | None) -> bytes:
     return value or b""
 
 
-def node_report_in(key: str, node: str, report: bytes) -> NodeReport:
-    """A node's last heartbeat. RedisDataError when it is none."""
+def heartbeat_in(key: str, node: str, text: bytes) -> Heartbeat:
+    """A node's last heartbeat. RedisDataError when it is not one."""
     try:
-        return parse_node_report(report)
+        return parse_heartbeat(text)
     except ValueError:
-        raise junk_in_field(key, node, report, "a node's report") from None
+        raise junk_in_field(key, node, text, "a node's report") from None
+
+
+def report_in(key: str, service: str, text: bytes) -> Report:
+    """A service's last report. RedisDataError when it is not one."""
+    try:
+        return parse_report(text)
+    except ValueError:
+        raise junk_in_field(key, service, text, "a service's report") from None
 
 
 def wrong_type(key: str, found: str, wanted: str) -> RedisDataError:

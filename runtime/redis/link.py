@@ -239,8 +239,8 @@ async def wait_for_replicas(calls: Calls, settings: Settings) -> None:
 
 
 class Script:
-    """A Lua script in a file of its own. Load it once on a link, then run it there by its digest."""
+    """A Lua script, and the `libraries` that go before it. Load it once on a link, then run it by its digest."""
 
-    def __init__(self, path: Path) -> None:
-        self.text = path.read_text()
+    def __init__(self, path: Path, *libraries: Path) -> None:
+        self.text = "".join(each.read_text() for each in (*libraries, path))
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()

@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from contract.entries import parse_entry
 from contract.frames import after, stream_id
 from fanout.clients.server import ClientServer
 from fanout.session import Life
@@ -27,7 +28,7 @@ from listener.appender import APPEND
 from runtime.redis.link import RedisLink, RedisRefusedError
 from runtime.settings import MIB, load
 from sequencer.batch import Batch
-from sequencer.reader import parse_entry, take_batch
+from sequencer.reader import take_batch
 from sequencer.stats import SequencerStats
 from sequencer.store import Store
 from sequencer.term import Term
@@ -155,7 +156,16 @@ class ModelNode:
         fields = [b"leave", b" ".join(leaves)] * bool(leaves)
         fields += [b"join", b" ".join(user.id for user in joins)] * bool(joins)
         keys = (KEYS.events.encode(), KEYS.nodes.encode())
-        command = [b"EVALSHA", ANNOUNCE.sha.encode(), b"2", *keys, self.life._name, b"%d" % self.session, *fields]
+        command = [
+            b"EVALSHA",
+            ANNOUNCE.sha.encode(),
+            b"2",
+            *keys,
+            b"%d" % self.session,
+            b"node",
+            self.life._name,
+            *fields,
+        ]
         if outcome == "late":
             self.core.late.append(command)
         elif outcome == "refused":  # for want of memory; nothing is done about it but to try again
@@ -261,7 +271,7 @@ class Core(RuleBasedStateMachine):
         self._append(self.sent[place % len(self.sent)])
 
     def _append(self, chunk: bytes) -> None:
-        self.run([b"EVALSHA", APPEND.sha.encode(), b"2", KEYS.events.encode(), KEYS.state.encode(), chunk])
+        self.run([b"EVALSHA", APPEND.sha.encode(), b"2", KEYS.events.encode(), KEYS.state.encode(), b"raw", chunk])
 
     @precondition(lambda self: self.batch is None)
     @rule(entries=st.integers(1, 4))

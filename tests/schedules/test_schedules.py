@@ -8,10 +8,10 @@ import pytest
 
 import sequencer.store
 from contract.events import Event
-from contract.frames import Frame
+from contract.frames import Frame, Messages
 from fanout.clients.users import Members
 from fanout.session import Life
-from fanout.upstream.feed import Feed, Messages
+from fanout.upstream.feed import Feed
 from runtime.redis.link import Script
 from sequencer.batch import Batch
 from sequencer.follows import Follows
@@ -102,7 +102,7 @@ def authors_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def expulsion_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def from_feed(self: Life, _: Feed, frame: Frame, messages: Messages) -> None:
-        self._last_batch, self._epoch = frame.batch, frame.place.epoch
+        self._last_batch, self._epoch = frame.batch, frame.lineage.epoch
         self._writer.deliver(frame, messages)
 
     monkeypatch.setattr(Life, "_from_feed", from_feed)

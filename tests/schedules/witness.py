@@ -60,7 +60,7 @@ class Witness:
         """Look at what a command has changed, and at what it cost."""
         run, self._redis.commands[:] = self._redis.commands[:], []
         if command[:2] == [b"EVALSHA", ANNOUNCE.sha.encode()] and isinstance(reply, bytes):
-            node, _, *fields = command[5:]
+            node, *fields = command[7:]
             told = {name: users.split() for name, users in zip(fields[::2], fields[1::2], strict=True)}
             joins = told.get(b"join", [])
             if twice := set(joins) & set(told.get(b"leave", [])):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from contract.frames import Frame, Place
+from contract.frames import Frame, Lineage
 from contract.keys import Keys
 from tests.support.deployment import ROOT, Deployment, wait_until
 from tests.support.servers import free_port
@@ -111,7 +111,7 @@ def test_what_is_published(poisoned: Stage) -> None:
             assert tap.stdout is not None
             wait_until(lambda: poisoned.redis.pubsub_numpat() > 0, "the tap listens")
             poisoned.redis.publish(poisoned.keys.user.encode() + HOSTILE, b"1|P|2|" + HOSTILE + b"\n" + HOSTILE + b"\n")
-            poisoned.redis.publish(poisoned.keys.broadcast, Frame(1, b"1-1", 0, 2, Place(b"e", b""), 1).encode())
+            poisoned.redis.publish(poisoned.keys.broadcast, Frame(1, b"1-1", 0, 2, Lineage(b"e", b""), 1).encode())
             lines = [tap.stdout.readline() for _ in range(2)]
             assert all(line.removesuffix("\n").isprintable() for line in lines), lines
             assert SHOWN in "".join(lines).replace("\\\\", "\\")

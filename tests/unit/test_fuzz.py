@@ -10,13 +10,13 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.entries import parse_entry
 from contract.events import MAX_LINE_BYTES
 from fanout.clients.server import REGISTRATION_BYTES, Client, ClientServer
 from listener.server import Source, Sources
 from runtime.edge.proxy_protocol import LONGEST_BYTES, NotProxiedError, split
 from runtime.readiness import Readiness
 from runtime.settings import load
-from sequencer.reader import parse_entry
 
 PROXY_LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 9099\r\n"
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 
 import pytest
 
+from contract.entries import Entry
 from runtime.settings import MIB, Settings, load
 from sequencer.assembly import LEAST_EVENT_BYTES, Assembly
 from sequencer.batch import Batch
-from sequencer.reader import Entry
 from sequencer.stats import SequencerStats
 from sequencer.store import Store
 from tests.integration.conftest import Calls

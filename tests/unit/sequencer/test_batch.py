@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from contract.frames import Frame, Place
+from contract.frames import Frame, Lineage
 from sequencer.batch import Argument, Batch, Stamp
 
-PLACE = Place(b"e2", b"e1@6")
+LINEAGE = Lineage(b"e2", b"e1@6")
 
 
 def a_stamp(rejected_per_batch: int = 100) -> Stamp:
-    return Stamp(7, "token", 3000, PLACE, 5, 2, 10_000, rejected_per_batch, 1000)
+    return Stamp(7, "token", 3000, LINEAGE, 5, 2, 10_000, rejected_per_batch, 1000)
 
 
 def test_all_that_a_commit_makes_true_in_the_order_in_which_it_is_read() -> None:
@@ -30,8 +30,8 @@ def test_all_that_a_commit_makes_true_in_the_order_in_which_it_is_read() -> None
         messages=[(b"1", b"7|P|2|1\n")],
         broadcasts=b"8|B\n",
     )
-    frame = Frame(7, b"17-3", 12, 9, PLACE, 5, (b"n3", b"n4"), b"8|B\n").encode()
-    expected: list[Argument] = ["token", 3000, 7, 9, b"17-3", b"17-4", 4, b"e2", 55, 10_000, frame, 2, 1000]
+    frame = Frame(7, b"17-3", 12, 9, LINEAGE, 5, (b"n3", b"n4"), b"8|B\n").encode()
+    expected: list[Argument] = ["token", 3000, 7, 9, b"17-3", b"17-4", 4, b"e2", 55, 10_000, frame, 2, 1000, "frame"]
     expected += [b"1 2 5 6", b"3 4"]
     expected += [1, b"n1", b"2"]
     expected += [2, b"n1", b"1", b"n2", b"3"]
@@ -45,8 +45,8 @@ def test_all_that_a_commit_makes_true_in_the_order_in_which_it_is_read() -> None
 
 def test_an_empty_batch_is_short() -> None:
     arguments = Batch(9, b"17-3").arguments(a_stamp())
-    frame = Frame(7, b"17-3", 0, 9, PLACE, 5).encode()
-    head: list[Argument] = ["token", 3000, 7, 9, b"17-3", b"17-4", 0, b"e2", 0, 10_000, frame, 2, 1000]
+    frame = Frame(7, b"17-3", 0, 9, LINEAGE, 5).encode()
+    head: list[Argument] = ["token", 3000, 7, 9, b"17-3", b"17-4", 0, b"e2", 0, 10_000, frame, 2, 1000, "frame"]
     assert arguments == [*head, b"", b"", 0, 0, 0, 0, 0, 0, 0]
 
 

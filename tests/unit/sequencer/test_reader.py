@@ -4,9 +4,10 @@ from collections import deque
 
 import pytest
 
+from contract.entries import Entry, parse_entry
 from contract.events import MAX_SEQUENCE
 from runtime.settings import KIB
-from sequencer.reader import USER_BYTES, Entry, batch_limit, parse_entry, take_batch
+from sequencer.reader import USER_BYTES, batch_limit, take_batch, weight
 
 
 def test_event_lines() -> None:
@@ -22,9 +23,9 @@ def test_joins_and_leaves() -> None:
 
 
 def test_an_entry_weighs_its_bytes_and_forty_for_each_who_comes_or_goes() -> None:
-    assert Entry(b"1-0", raw=b"x" * 101).weight == 101
-    assert Entry(b"1-0", node=b"n", joins=[b"1"] * 3, leaves=[b"2"]).weight == 160
-    assert Entry(b"1-0", raw=b"x" * 101, joins=[b"1"] * 3, leaves=[b"2"]).weight == 261
+    assert weight(Entry(b"1-0", raw=b"x" * 101)) == 101
+    assert weight(Entry(b"1-0", node=b"n", joins=[b"1"] * 3, leaves=[b"2"])) == 160
+    assert weight(Entry(b"1-0", raw=b"x" * 101, joins=[b"1"] * 3, leaves=[b"2"])) == 261
 
 
 @pytest.mark.parametrize("number", [2, 70_001, MAX_SEQUENCE])

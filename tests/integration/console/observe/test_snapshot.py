@@ -4,9 +4,9 @@ import json
 
 import redis
 
-from console.observe.snapshot import Rejection, Report, read
+from console.observe.snapshot import Rejection, read
 from contract.keys import Keys
-from contract.reports import NodeReport
+from contract.reports import Heartbeat, Report
 
 
 def test_an_empty_server(server_url: str, namespace: str) -> None:
@@ -34,7 +34,7 @@ def test_everything_that_is_there(server_url: str, namespace: str) -> None:
         seen = read(client, keys)
         client.delete(*client.keys(f"{keys.prefix}*"))
     assert (seen.number("next"), seen.number("received"), seen.number("late")) == (7, 9, 0)
-    assert seen.nodes == {"n-1": NodeReport(40, 1700000000000, 3, 1)}
+    assert seen.nodes == {"n-1": Heartbeat(40, 1700000000000, 3, 1)}
     assert seen.services == {"listener/a": Report(1700000000123, facts)}
     assert (seen.lease, seen.waiting, seen.lowest_waiting) == ("a-1-f", 2, 9)
     assert (seen.events_entries, seen.oldest_entry_ms) == (1, 1700000000000)

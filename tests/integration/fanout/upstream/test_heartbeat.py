@@ -1,4 +1,4 @@
-"""Heartbeats: a node enters owing nothing, reports, learns that it was expelled; only its last session counts."""
+"""Heartbeats: a node enters owing nothing, reports, learns that it was expelled; only its last generation counts."""
 
 import pytest
 
@@ -20,8 +20,8 @@ async def test_heartbeats(calls: Calls, settings: Settings) -> None:
 
     assert await beat(40) == -1
     assert await beat("new") == 41
-    batch, time_ms, connections, session = (await calls.call("HGET", keys.nodes, "n1")).split()
-    assert (batch, connections, session) == (b"41", b"7", b"1")
+    batch, time_ms, connections, generation = (await calls.call("HGET", keys.nodes, "n1")).split()
+    assert (batch, connections, generation) == (b"41", b"7", b"1")
     now_s = int((await calls.call("TIME"))[0])
     assert abs(int(time_ms) / 1000 - now_s) < 60
     await calls.call("HSET", keys.state, "batch", 45)
@@ -32,21 +32,49 @@ async def test_heartbeats(calls: Calls, settings: Settings) -> None:
     assert await calls.call("HEXISTS", keys.nodes, "n1") == 0
 
 
-async def test_what_comes_late_from_an_older_session_is_refused(calls: Calls, settings: Settings) -> None:
+async def test_what_comes_late_from_an_older_generation_is_refused(calls: Calls, settings: Settings) -> None:
     keys = settings.keys
     for script in (BEAT, ANNOUNCE):
         await calls.call("SCRIPT", "LOAD", script.text)
-    for session in (9, 10):
-        batch = "new" if session == 9 else 0
-        await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 3, session)
-        await calls.call("EVALSHA", ANNOUNCE.sha, 2, keys.events, keys.nodes, "n1", session, "join", f"1 {session}")
+    for generation in (9, 10):
+        batch = "new" if generation == 9 else 0
+        await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 3, generation)
+        await calls.call(
+            "EVALSHA", ANNOUNCE.sha, 2, keys.events, keys.nodes, generation, "node", "n1", "join", f"1 {generation}"
+        )
     for batch in (7, "new"):
-        with pytest.raises(RedisRefusedError, match="SESSION 9 of n1 is over"):
+        with pytest.raises(RedisRefusedError, match="GENERATION 9 of n1 is over"):
             await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 3, 9)
-    with pytest.raises(RedisRefusedError, match="SESSION 9 of n1 is over"):
-        await calls.call("EVALSHA", ANNOUNCE.sha, 2, keys.events, keys.nodes, "n1", 9, "leave", "1")
+    with pytest.raises(RedisRefusedError, match="GENERATION 9 of n1 is over"):
+        await calls.call("EVALSHA", ANNOUNCE.sha, 2, keys.events, keys.nodes, 9, "node", "n1", "leave", "1")
     assert (await calls.call("HGET", keys.nodes, "n1")).split()[::3] == [b"0", b"10"]
     entries = await calls.call("XRANGE", keys.events, "-", "+")
     assert [fields for _, fields in entries] == [
         [b"node", b"n1", b"join", b"1 9"], [b"node", b"n1", b"join", b"1 10"],
     ]  # fmt: skip
+
+
+async def test_scripts_understand_a_heartbeat_with_more_fields(calls: Calls, settings: Settings) -> None:
+    keys = settings.keys
+    for script in (BEAT, ANNOUNCE):
+        await calls.call("SCRIPT", "LOAD", script.text)
+    await calls.call("HSET", keys.state, "batch", 41)
+    await calls.call("HSET", keys.nodes, "n1", "40 1700000000000 3 7 zone=west 9")
+
+    async def beat(generation: int) -> int:
+        arguments = (keys.nodes, keys.state, "n1", 41, 3, generation)
+        return int((await calls.call("EVALSHA", BEAT.sha, 2, *arguments))[0])
+
+    with pytest.raises(RedisRefusedError, match="GENERATION 6 of n1 is over"):
+        await beat(6)
+    with pytest.raises(RedisRefusedError, match="GENERATION 9 of n1 is over"):
+        await calls.call("EVALSHA", ANNOUNCE.sha, 2, keys.events, keys.nodes, 9, "node", "n1", "join", "1")
+    assert await calls.call("EVALSHA", ANNOUNCE.sha, 2, keys.events, keys.nodes, 7, "node", "n1", "join", "1")
+    assert await beat(7) == 41
+
+
+async def test_a_node_whose_heartbeat_lacks_its_generation_begins_anew(calls: Calls, settings: Settings) -> None:
+    keys = settings.keys
+    await calls.call("SCRIPT", "LOAD", BEAT.text)
+    await calls.call("HSET", keys.nodes, "n1", "40 1700000000000 3")
+    assert (await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", 41, 3, 7))[0] == -1

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from console.commands.render import duration, flow, header, nodes, size, sparkline, standing, warnings
 from console.observe.compare import overview
-from contract.reports import NodeReport
+from contract.reports import Heartbeat
 from fanout.stats import FanoutStats
 from runtime.settings import load
 from tests.unit.console.observe.test_compare import FANOUT, NODE, START_MS, report, snapshot, with_gap, with_service
@@ -21,8 +21,8 @@ def printed(width: int = 80, most_nodes: int | None = None) -> list[str]:
     before, now = snapshot(), with_gap(snapshot(START_MS + 1000), 60)
     now = replace(
         now,
-        nodes={f"{long}{number}": NodeReport(1_234_567_000, now.time_ms, 19_999, 1) for number in range(5)}
-        | {NODE: NodeReport(1_234_567_858, now.time_ms - 1500, 5, 1)},
+        nodes={f"{long}{number}": Heartbeat(1_234_567_000, now.time_ms, 19_999, 1) for number in range(5)}
+        | {NODE: Heartbeat(1_234_567_858, now.time_ms - 1500, 5, 1)},
         state=now.state | {"next": str(2**53 - 9), "batch": "1234567890", "released": str(2**53)},
     )
     now = replace(now, lowest_waiting=2**53 - 1)

@@ -6,7 +6,7 @@ from io import StringIO
 from rich.console import Console
 
 from console.commands.top import History, picture
-from contract.reports import NodeReport
+from contract.reports import Heartbeat
 from runtime.settings import load
 from tests.unit.console.observe.test_compare import START_MS, snapshot, with_gap
 
@@ -29,7 +29,7 @@ def test_rates_are_drawn_as_lines() -> None:
 
 
 def test_what_is_wrong_is_not_cut_off_and_nodes_give_way() -> None:
-    nodes = {f"n-{number:02}": NodeReport(40, START_MS + 3000, 5, 1) for number in range(40)}
+    nodes = {f"n-{number:02}": Heartbeat(40, START_MS + 3000, 5, 1) for number in range(40)}
     lines = drawn(History(), problem="timed out", nodes=nodes)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from console.observe.compare import Overview, Snapshot, overview
-from console.observe.snapshot import Rejection, Report
-from contract.reports import NodeReport
+from console.observe.snapshot import Rejection
+from contract.reports import Heartbeat, Report
 from fanout.stats import FanoutStats
 from listener.stats import ListenerStats
 from runtime.stats import SECONDS, as_json
@@ -38,7 +38,7 @@ def snapshot(at_ms: int = START_MS, **figures: Any) -> Snapshot:
     whole = Snapshot(
         time_ms=at_ms,
         state={"next": "11", "batch": "40", "epoch": "9f31c2", "received": "10", "released": "10"},
-        nodes={NODE: NodeReport(40, at_ms - 500, 5, 1)},
+        nodes={NODE: Heartbeat(40, at_ms - 500, 5, 1)},
         services=services,
         lease=TOKEN,
         memory={"used_memory": "1000", "maxmemory": "0", "maxmemory_policy": "noeviction"},
@@ -183,7 +183,7 @@ def test_an_empty_redis() -> None:
 
 @pytest.mark.parametrize(("silent_ms", "expected"), [(2900, []), (3100, ["node_silent"])])
 def test_a_silent_node(silent_ms: int, expected: list[str]) -> None:
-    assert names(overview(replace(snapshot(), nodes={NODE: NodeReport(40, START_MS - silent_ms, 5, 1)}))) == expected
+    assert names(overview(replace(snapshot(), nodes={NODE: Heartbeat(40, START_MS - silent_ms, 5, 1)}))) == expected
 
 
 def test_a_node_that_owes_batches_and_writes_none() -> None:
@@ -192,7 +192,7 @@ def test_a_node_that_owes_batches_and_writes_none() -> None:
     stalled = overview(now, before)
     assert names(stalled) == ["node_behind"]
     assert stalled.nodes[0].batches_behind == 3
-    moving = replace(now, nodes={NODE: NodeReport(41, now.time_ms, 5, 1)})
+    moving = replace(now, nodes={NODE: Heartbeat(41, now.time_ms, 5, 1)})
     assert overview(moving, before).is_well
     assert overview(now).is_well, "one snapshot can't tell whether it moves"
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from contract.frames import Frame, Place
+from contract.frames import Frame, Lineage, Messages
 from contract.keys import Keys
-from fanout.upstream.feed import Feed, FrameLostError, Messages
+from fanout.upstream.feed import Feed, FrameLostError
 from runtime.errors import RedisUnavailableError
 from runtime.redis.link import RedisLink
 
@@ -14,7 +14,7 @@ KEYS = Keys("t")
 
 
 def a_frame(batch: int, safe: int | None = None) -> Frame:
-    return Frame(batch, b"1-0", 0, 1, Place(b"e", b"d@0"), batch if safe is None else safe)
+    return Frame(batch, b"1-0", 0, 1, Lineage(b"e", b"d@0"), batch if safe is None else safe)
 
 
 class Link(RedisLink):
