@@ -11,27 +11,27 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from runtime.context import Context
 from runtime.edge import web as guarded
 from runtime.edge.listen import health_connections, peer_log
 from runtime.errors import RedisUnavailableError
 from runtime.metrics import CONTENT_TYPE, exposition
 from runtime.printable import printable_all
-from runtime.readiness import Readiness
-from runtime.settings import Settings
+from runtime.readiness import Status
 
 ANSWER_S = 2.0
 
 
 @asynccontextmanager
-async def served(service: str, settings: Settings, readiness: Readiness) -> AsyncIterator[None]:
+async def served(service: str, context: Context, status: Status) -> AsyncIterator[None]:
     """Serve health and metrics on `health_host` and `health_port` for as long as the context lasts."""
 
     async def readyz(_: web.Request) -> web.Response:
         facts: dict[str, object] = {}
-        reasons = readiness.why_not()
+        reasons = status.why_not()
         try:
             async with asyncio.timeout(ANSWER_S):
-                facts = await readiness.facts()
+                facts = await status.facts()
         except (RedisUnavailableError, TimeoutError):
             reasons.append("Redis does not answer")
         body = {"ready": not reasons, "reasons": reasons, **facts}
@@ -41,14 +41,11 @@ async def served(service: str, settings: Settings, readiness: Readiness) -> Asyn
         return web.json_response({"alive": True})
 
     async def metrics(_: web.Request) -> web.Response:
-        stats = readiness.observe()
-        if stats is None:
-            return web.Response(text="the service has not started yet", status=503)
-        body = exposition(service, stats, not readiness.why_not())
+        body = exposition(service, status.observe(), not status.why_not())
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
-    most = health_connections()
-    async with guarded.served(app, settings.health_host, settings.health_port, most, peer_log()):
+    port = (context.settings.health_host, context.settings.health_port)
+    async with guarded.served(app, *port, health_connections(), peer_log(context.log)):
         yield

@@ -1,9 +1,6 @@
 """Redis away and back: each said once, with how long it took, and shown in the service's readiness."""
 
-import asyncio
-
-import structlog
-
+from runtime.context import Context
 from runtime.errors import RedisDataError, RedisRightsError
 from runtime.readiness import Readiness
 
@@ -12,13 +9,12 @@ AGAIN_S = 60.0
 meets the same again, would say it every time."""
 REASONS_KEPT = 100
 
-log = structlog.get_logger()
-
 
 class Outage:
     """Whether Redis is away for this service. Away is also a Redis that answers but refuses what the service needs."""
 
-    def __init__(self, readiness: Readiness) -> None:
+    def __init__(self, context: Context, readiness: Readiness) -> None:
+        self._context = context
         self._readiness = readiness
         self._since_s: float | None = None
         self._is_told = False
@@ -26,7 +22,7 @@ class Outage:
 
     def begins(self, problem: Exception, **facts: object) -> None:
         """Redis is away; saying so again changes nothing, unless it is something else that somebody has to mend."""
-        reason, now_s = str(problem), asyncio.get_running_loop().time()
+        reason, now_s = str(problem), self._context.now_s()
         self._readiness.lacks("redis", reason)
         is_new = self._since_s is None
         if is_new:
@@ -34,7 +30,7 @@ class Outage:
         is_to_mend = isinstance(problem, RedisDataError | RedisRightsError)
         if self._is_due(reason, now_s) if is_to_mend else is_new:
             self._is_told = True
-            log.warning("redis_away", reason=reason, **facts)
+            self._context.log.warning("redis_away", reason=reason, **facts)
 
     def ends(self) -> None:
         """Redis takes what there is: a connection alone proves nothing."""
@@ -42,7 +38,7 @@ class Outage:
         if self._since_s is None:
             return
         if self._is_told:
-            log.info("redis_back", away_s=round(asyncio.get_running_loop().time() - self._since_s, 1))
+            self._context.log.info("redis_back", away_s=round(self._context.now_s() - self._since_s, 1))
         self._since_s, self._is_told = None, False
 
     def _is_due(self, reason: str, now_s: float) -> bool:

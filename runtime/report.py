@@ -1,4 +1,7 @@
-"""What each service says about itself in Redis, once a second: for `parade status` and whoever else looks."""
+"""What each service says about itself in Redis, once a second: for `parade status` and everything else that looks.
+
+`contract/reports.py` draws the fields.
+"""
 
 import asyncio
 import contextlib
@@ -8,17 +11,14 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
 from contract.keys import Keys
 from contract.reports import REPORTS_LUA
+from runtime.context import Context
 from runtime.errors import RedisUnavailableError
-from runtime.readiness import Readiness
+from runtime.readiness import Status
 from runtime.redis.link import Calls, RedisRefusedError, Script
 from runtime.redis.refusals import lacks_a_right
 from runtime.stats import as_json
-
-log = structlog.get_logger()
 
 REPORT = Script(Path(__file__).with_name("report.lua"), REPORTS_LUA)
 REPORT_S = 1.0
@@ -27,23 +27,16 @@ FORGET_S = 60.0
 
 
 class Reporter:
-    """Tells Redis how a service is doing, while `calls` has a connection."""
+    """Tells Redis how a service is doing, while there is a connection."""
 
-    def __init__(
-        self,
-        keys: Keys,
-        name: str,
-        readiness: Readiness,
-        calls: Callable[[], Calls | None],
-        about: Callable[[], dict[str, object]] = dict,
-    ) -> None:
-        self._keys = keys
+    def __init__(self, context: Context, name: str, status: Status, link: Callable[[], Calls | None]) -> None:
+        self._log = context.log
+        self._keys = context.settings.keys
         self._name = name
-        self._readiness = readiness
-        self._calls = calls
-        self._about = about
+        self._status = status
+        self._link = link
         self._withdrawn = False
-        self._has_said = False
+        self._has_warned = False
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -54,30 +47,34 @@ class Reporter:
     async def withdraw(self) -> None:
         """The service ends: it is not shown any more."""
         self._withdrawn = True
-        calls = self._calls()
-        if calls is not None:
-            with contextlib.suppress(RedisUnavailableError):
-                await calls.call("HDEL", self._keys.services, self._name)
+        link = self._link()
+        if link is not None:
+            await withdraw(link, self._keys, self._name)
 
     async def _report(self) -> None:
-        calls = self._calls()
-        if calls is None or self._withdrawn:
+        link, status = self._link(), self._status
+        if link is None or self._withdrawn:
             return
-        stats = as_json(self._readiness.observe())
-        facts = {**self._about(), "not_ready": self._readiness.why_not(), **stats}
+        facts = {**status.identity(), "not_ready": status.why_not(), **as_json(status.observe())}
         arguments = (self._keys.services, self._name, json.dumps(facts), int(FORGET_S * 1000))
         try:
-            await calls.call("EVAL", REPORT.text, 1, *arguments)
+            await link.call("EVAL", REPORT.text, 1, *arguments)
         except RedisRefusedError as refusal:
-            self._say(str(refusal))
+            self._warn(str(refusal))
         except RedisUnavailableError:
-            pass  # whoever works with the connection says so
+            pass  # the part that works on this connection says so
 
-    def _say(self, refusal: str) -> None:
-        # Other refusals meet whoever works with the connection, too.
-        if not self._has_said and (refusal.startswith("WRONGTYPE") or lacks_a_right(refusal)):
-            self._has_said = True
-            log.warning("report_refused", key=self._keys.services, reason=refusal)
+    def _warn(self, refusal: str) -> None:
+        # Any other refusal also meets the part that works on this connection.
+        if not self._has_warned and (refusal.startswith("WRONGTYPE") or lacks_a_right(refusal)):
+            self._has_warned = True
+            self._log.warning("report_refused", key=self._keys.services, reason=refusal)
+
+
+async def withdraw(calls: Calls, keys: Keys, name: str) -> None:
+    """Take a service's report away, if Redis can be reached."""
+    with contextlib.suppress(RedisUnavailableError):
+        await calls.call("HDEL", keys.services, name)
 
 
 def service_name(service: str) -> str:

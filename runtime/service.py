@@ -7,21 +7,23 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 
 import structlog
 import uvloop
 
 from runtime import logs, tasks
+from runtime.context import Context
 from runtime.errors import ParadeError
 from runtime.printable import printable
-from runtime.readiness import Readiness
+from runtime.readiness import Status
 from runtime.settings import Settings, load_for_service
 
 log = structlog.get_logger()
 
-Main = Callable[[Settings, Readiness, asyncio.Event], Awaitable[None]]
+Main = Callable[[Context, asyncio.Event], Awaitable[None]]
 """A service: runs until the event is set, then stops in order within `shutdown_s`."""
 
 
@@ -31,7 +33,7 @@ def run(service: str, main: Main) -> None:
         settings = load_for_service(service, sys.argv[1:])
         logs.configure(service, settings.log_level)
         raise_file_limit()
-        uvloop.run(_until_stopped(service, main, settings))
+        uvloop.run(_until_stopped(main, settings))
     except ParadeError as problem:
         _end(service, str(problem), problem.exit_status)
     except KeyboardInterrupt:
@@ -39,6 +41,19 @@ def run(service: str, main: Main) -> None:
     except Exception as problem:  # none is expected; whoever runs the service gets a line, the log where it came from
         log.error("internal_error", exc_info=problem)
         _end(service, f"internal error: {type(problem).__name__}: {problem}", 1)
+
+
+@asynccontextmanager
+async def shown(service: str, context: Context, status: Status) -> AsyncIterator[None]:
+    """Serve health and metrics while the context lasts, if the settings name a port for them."""
+    if not context.settings.health_port:
+        yield
+        return
+    # Imported only where it is used: an HTTP server costs 20 MiB.
+    from runtime.health import served
+
+    async with served(service, context, status):
+        yield
 
 
 async def until_one_ends(stop: asyncio.Event, *parts: "asyncio.Task[None]") -> Exception | None:
@@ -88,22 +103,16 @@ def raise_file_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-async def _until_stopped(service: str, main: Main, settings: Settings) -> None:
+async def _until_stopped(main: Main, settings: Settings) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     if settings.stop_on_stdin_end:
         threading.Thread(target=_watch_stdin, args=(loop, stop), daemon=True).start()
-    readiness, broken = Readiness(), _Broken(asyncio.current_task())
+    broken = _Broken(asyncio.current_task())
     loop.set_exception_handler(broken.handle)
     try:
-        async with contextlib.AsyncExitStack() as stack:
-            if settings.health_port:
-                # Imported only where it is used: an HTTP server costs 20 MiB.
-                from runtime.health import served
-
-                await stack.enter_async_context(served(service, settings, readiness))
-            await main(settings, readiness, stop)
+        await main(Context(settings), stop)
     except asyncio.CancelledError:
         raise broken.problem or asyncio.CancelledError from None
     finally:
@@ -136,28 +145,3 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         pass
     with contextlib.suppress(RuntimeError):  # the loop has just ended by itself
         loop.call_soon_threadsafe(stop.set)
-
-
-class Backoff:
-    """Delays between tries: doubling from 50 ms to 2 s, back to the start after a success."""
-
-    FIRST_S, LAST_S = 0.05, 2.0
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self._next_s = self.FIRST_S
-
-    def next_s(self) -> float:
-        """The delay before the next try, in seconds."""
-        delay, self._next_s = self._next_s, min(self._next_s * 2, self.LAST_S)
-        return delay
-
-
-async def stopped_within(stop: asyncio.Event, seconds: float) -> bool:
-    """Sleep, but wake at once when the service is told to stop; True when it was."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    return stop.is_set()

@@ -6,8 +6,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import structlog
-
+from runtime.context import Context, Log
 from runtime.edge.admission import ConnectionLimits, connections_within, health_connections_within
 from runtime.edge.peer_log import PeerLog
 from runtime.errors import ParadeError
@@ -15,13 +14,12 @@ from runtime.errors import ParadeError
 KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """A silent peer is asked after a minute whether it still lives, and is gone after another without an answer."""
 
-log = structlog.get_logger()
-
 
 async def listen(
-    protocol: Callable[[], asyncio.Protocol], host: str, port: int, backlog: int, limits: ConnectionLimits
+    context: Context, protocol: Callable[[], asyncio.Protocol], port: int, backlog: int, limits: ConnectionLimits
 ) -> asyncio.Server:
-    """Accept connections. ParadeError when that port can't be had."""
+    """Accept connections on a port of `host`. ParadeError when that port can't be had."""
+    host = context.settings.host
     loop = asyncio.get_running_loop()
     try:
         server = await loop.create_server(protocol, host, port, reuse_port=True, backlog=backlog, start_serving=False)
@@ -30,7 +28,7 @@ async def listen(
         await server.start_serving()
     except OSError as problem:
         raise ParadeError(f"can't listen on {host}:{port}: {problem}") from None
-    log.info("listening", host=host, port=server.sockets[0].getsockname()[1], most_connections=limits.most)
+    context.log.info("listening", host=host, port=server.sockets[0].getsockname()[1], most_connections=limits.most)
     return server
 
 
@@ -48,17 +46,17 @@ def health_connections() -> int:
     return health_connections_within(_open_files())
 
 
-def peer_log() -> PeerLog:
+def peer_log(log: Log) -> PeerLog:
     """The log of this process's peers, on the running event loop."""
-    return PeerLog(_write, asyncio.get_running_loop().call_later)
+
+    def write(level: str, event: str, fields: dict[str, Any]) -> None:
+        getattr(log, level)(event, **fields)
+
+    return PeerLog(write, asyncio.get_running_loop().call_later)
 
 
 def _open_files() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def _write(level: str, event: str, fields: dict[str, Any]) -> None:
-    getattr(log, level)(event, **fields)
 
 
 def _keep_alive(listening: socket.socket) -> None:
