@@ -1,7 +1,12 @@
 """TCP 9090: takes event lines from sources and appends them to the Redis stream, as they are.
 
-server.py     sockets: frames each source's bytes, hands whole lines to the intake
-intake.py     the bounded buffer between them, pure
-appender.py   takes chunks from the intake and appends them, one XADD at a time
-append.lua    the append itself
+The data's way:
+
+    server.py     sockets: each source's bytes, paused while the intake is full
+    framing.py    bytes → whole lines (pure)
+    intake.py     the bounded buffer between sockets and stream (pure)
+    appender.py   takes chunks from the intake and appends them, one XADD at a time
+    append.lua    the append itself
+
+    stats.py      what a listener counts
 """

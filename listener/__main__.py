@@ -1,44 +1,55 @@
-"""`python -m listener`: wires settings, sockets and Redis; the only place here that does."""
+"""`python -m listener`: makes the parts and ends them in order; the only file here that does."""
 
 import asyncio
 
-import structlog
-
+from listener.appender import Appender
+from listener.intake import Intake
 from listener.server import Source, Sources
+from listener.stats import ListenerStats
+from runtime.context import Context
 from runtime.edge.listen import listen
-from runtime.readiness import Readiness
+from runtime.outage import Outage
+from runtime.readiness import Readiness, Status
 from runtime.report import Reporter, service_name
-from runtime.service import conclude, run, until_one_ends
-from runtime.settings import Settings
-
-log = structlog.get_logger()
+from runtime.service import conclude, run, shown, until_one_ends
 
 
-async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:
+async def main(context: Context, stop: asyncio.Event) -> None:
     """Serve sources until told to stop, or until a part of the service fails: then the same steps, in haste."""
-    sources = Sources(settings, readiness)
-    port = (settings.host, settings.event_port)
-    server = await listen(lambda: Source(sources), *port, backlog=1024, limits=sources.limits)
-    appending = asyncio.create_task(sources.appender.run())
-    reporter = Reporter(settings.keys, service_name("listener"), readiness, lambda: sources.appender.link)
-    reporting = asyncio.create_task(reporter.run())
-    problem = await until_one_ends(stop, appending, reporting)
+    settings, stats, readiness = context.settings, ListenerStats(), Readiness()
+    sources = Sources(context)
+    intake = Intake(settings.listener_buffer_bytes, sources.rest)
+    appender = Appender(context, intake, Outage(context, readiness), stats)
 
-    # 1. No new sources; 2. what the connected ones have sent is read; 3. no new bytes; 4. everything read is
-    # handed to Redis, within the deadline.
-    readiness.lacks("stopping", "the listener stops")
-    server.close()
-    await sources.read_to_a_pause(settings.shutdown_s / 2 if problem is None else 0)
-    sources.close()
-    sources.appender.drain()
-    await asyncio.wait([appending], timeout=settings.shutdown_s / 2)
-    if not appending.done():
-        log.error("events_not_handed_over", bytes=sources.intake.held_bytes)
-    reporting.cancel()
-    await reporter.withdraw()
-    sources.appender.close()
-    sources.log.close()
-    await conclude(problem, appending)
+    def observe() -> ListenerStats:
+        sources.observe(stats)
+        stats.held_bytes = intake.held_bytes
+        return stats
+
+    status = Status(readiness, observe, checks=(appender.why_stuck,), facts=appender.position)
+    reporter = Reporter(context, service_name("listener"), status, lambda: appender.link)
+    async with shown("listener", context, status):
+        port = settings.event_port
+        server = await listen(context, lambda: Source(sources, appender), port, 1024, sources.limits)
+        appending = asyncio.create_task(appender.run())
+        reporting = asyncio.create_task(reporter.run())
+        problem = await until_one_ends(stop, appending, reporting)
+
+        # 1. No new sources; 2. what the connected ones have sent is read; 3. no new bytes; 4. everything read is
+        # handed to Redis, within the deadline.
+        readiness.lacks("stopping", "the listener stops")
+        server.close()
+        await sources.read_to_a_pause(settings.shutdown_s / 2 if problem is None else 0)
+        sources.close()
+        appender.drain()
+        await asyncio.wait([appending], timeout=settings.shutdown_s / 2)
+        if not appending.done():
+            context.log.error("events_not_handed_over", bytes=intake.held_bytes)
+        reporting.cancel()
+        await reporter.withdraw()
+        appender.close()
+        sources.log.close()
+        await conclude(problem, appending)
 
 
 if __name__ == "__main__":

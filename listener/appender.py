@@ -9,41 +9,38 @@ import asyncio
 from pathlib import Path
 from time import perf_counter
 
-import structlog
-
 from contract.entries import raw_fields, rejected_fields
 from listener.intake import Intake
 from listener.stats import ListenerStats
+from runtime.context import Context
 from runtime.errors import RedisUnavailableError
 from runtime.outage import Outage
-from runtime.readiness import Readiness
 from runtime.redis.data import number_in
-from runtime.redis.link import RedisLink, Script, connect, wait_for_replicas
+from runtime.redis.link import RedisLink, Script, wait_for_replicas
 from runtime.redis.refusals import explained
-from runtime.service import Backoff
-from runtime.settings import Settings
+from runtime.retry import Backoff
 
 APPEND = Script(Path(__file__).with_name("append.lua"))
 GATHER_S = 0.001
 """How long small chunks that come quickly are gathered after an append. An entry becomes a batch, and a batch costs
-everybody, down to a write for each client: at 100,000 events/s, 20 a send, this takes a quarter off the latency."""
+a write for each client in the end: at 100,000 events/s, 20 a send, this takes a quarter off the latency."""
 POLL_S = 0.005
-"""How often a listener over the backlog limit looks again; at full speed 5 ms are about 40 KiB."""
+"""Time between two looks at a backlog that is over its limit; at full speed 5 ms are about 40 KiB."""
+STUCK_S = 10.0
+"""How long a full stream may stay as it is before the listener says that it is not ready."""
 RECORDS_HELD = 256
 """Refused lines that wait to be recorded; a peer that sends more is counted but not recorded."""
-
-log = structlog.get_logger()
 
 
 class Appender:
     """Moves bytes from the intake to Redis until `drain` says that no more will come."""
 
-    def __init__(self, settings: Settings, intake: Intake, readiness: Readiness, stats: ListenerStats) -> None:
-        self._settings = settings
-        readiness.facts = self.position
-        self._outage = Outage(readiness)
+    def __init__(self, context: Context, intake: Intake, outage: Outage, stats: ListenerStats) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._outage = outage
         self._stats = stats
-        self._keys = settings.keys
+        self._keys = context.settings.keys
         self._intake = intake
         self._wake = asyncio.Event()
         self._draining = False
@@ -54,11 +51,14 @@ class Appender:
         self._refused = 0
         self._backoff = Backoff()
         self.link: RedisLink | None = None
-        self.full_since_s: float | None = None
+        self._full_since_s: float | None = None
         """Since when the stream has been full without a batch that consumed anything; None: it is not."""
 
-    def notify(self) -> None:
-        """A chunk was put into the intake."""
+    def accept(self, lines: bytes) -> None:
+        """Whole lines came from a source."""
+        self._stats.received_bytes += len(lines)
+        self._stats.received_lines += lines.count(b"\n")
+        self._intake.put(lines)
         self._chunks += 1
         self._wake.set()
 
@@ -102,17 +102,21 @@ class Appender:
             "waiting": waiting,
         }
 
+    def why_stuck(self) -> str | None:
+        """Why nothing can be appended, if it has been so for long."""
+        if self._full_since_s is None or (stuck_s := self._context.now_s() - self._full_since_s) < STUCK_S:
+            return None
+        return f"the stream is full, and nothing of it has been consumed for {stuck_s:.0f} s"
+
     def close(self) -> None:
         """Drop the connection."""
-        self.full_since_s = None
+        self._full_since_s = None
         if self.link is not None:
             self.link.close()
             self.link = None
 
     async def _connected(self) -> RedisLink:
-        name = f"{self._settings.namespace}-listener"
-        link = await connect(self._settings.redis_url, self._settings.redis_timeout_s, name)
-        self.link = link
+        self.link = link = await self._context.connect("listener")
         link.closed.add_done_callback(lambda _: self._wake.set())
         await link.call("SCRIPT", "LOAD", APPEND.text)
         return link
@@ -139,8 +143,8 @@ class Appender:
         raise RedisUnavailableError("lost the connection to Redis")
 
     def _is_hurried(self) -> bool:
-        """Whether chunks come faster than it makes sense to append each by itself."""
-        now_s, chunks = asyncio.get_running_loop().time(), self._chunks
+        """Whether chunks come too fast to append each of them alone."""
+        now_s, chunks = self._context.now_s(), self._chunks
         hurried = chunks > 2 or now_s - self._appended_s < 0.8 * GATHER_S
         self._appended_s, self._chunks = now_s, 0
         return hurried
@@ -159,16 +163,16 @@ class Appender:
             await self._wait_for_room(link, backlog)
 
     async def _wait_for_room(self, link: RedisLink, backlog: int) -> None:
-        now_s = asyncio.get_running_loop().time
-        self.full_since_s = now_s()
+        now_s = self._context.now_s
+        self._full_since_s = now_s()
         while backlog > self._settings.backlog_bytes // 4 * 3 and not self._draining:
             await asyncio.sleep(POLL_S)
             before, found = backlog, await link.call("HGET", self._keys.state, "backlog")
             backlog = number_in(self._keys.state, "backlog", found, 0)
             self._stats.backlog_bytes = backlog
             if backlog < before:
-                self.full_since_s = now_s()
-        self.full_since_s = None
+                self._full_since_s = now_s()
+        self._full_since_s = None
 
     async def _write_records(self, link: RedisLink) -> None:
         # In one write, so that events wait for one answer only.

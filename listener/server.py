@@ -1,64 +1,54 @@
-"""The sockets of event sources: bytes in, whole lines to the intake, reading paused while it is full.
+"""The sockets of event sources: bytes in, whole lines out, reading paused while the intake is full.
 
-A source that is not let in, for one of the limits, is closed; it has no way to be told why but the log.
+A source that is not let in, because of one of the limits, is closed; only the log says why.
 """
 
 import asyncio
-from typing import cast
+from typing import Protocol, cast
 
 from contract.events import SAMPLE_BYTES
-from listener.appender import Appender
 from listener.framing import LineFramer
-from listener.intake import Intake
 from listener.stats import ListenerStats
+from runtime.context import Context
 from runtime.edge.admission import Admission, RefusedError
 from runtime.edge.listen import limits_of, peer_log
-from runtime.readiness import Readiness
-from runtime.settings import Settings
 
 PAUSE_S = 0.25
-"""A source that sends nothing for so long has nothing on its way."""
-STUCK_S = 10.0
-"""How long a full stream may stay as it is before the listener says that it is not ready."""
+"""A source that has sent nothing for this long has nothing on its way."""
+
+
+class Inlet(Protocol):
+    """What takes the lines of all sources."""
+
+    def accept(self, lines: bytes) -> None:
+        """Take whole lines."""
+
+    def record(self, reason: str, sample: bytes) -> None:
+        """Record a refused line, of which `sample` is the beginning."""
 
 
 class Sources:
-    """All connected sources and the buffer they share."""
+    """All connected sources."""
 
-    def __init__(self, settings: Settings, readiness: Readiness) -> None:
-        self.settings = settings
+    def __init__(self, context: Context) -> None:
+        self.settings = settings = context.settings
         self.limits = limits_of(settings.source_connections, settings.source_connections_per_address)
-        self.log = peer_log()
-        self.intake = Intake(settings.listener_buffer_bytes, self._rest)
-        self.stats = ListenerStats()
-        self.appender = Appender(settings, self.intake, readiness, self.stats)
+        self.log = peer_log(context.log)
         self.connected: set[Source] = set()
+        self.resting = False
+        """Nothing is read from any source."""
         self.heard_s = 0.0
-        readiness.observe = self.observe
-        readiness.judges.append(self._is_stuck)
+        """When bytes came last."""
 
-    def observe(self) -> ListenerStats:
-        """The stats as they are now."""
-        self.stats.peers = self.log.by_reason()
-        self.stats.sources = len(self.connected)
-        self.stats.held_bytes = self.intake.held_bytes
-        self.stats.paused = int(self.intake.full)
-        return self.stats
+    def observe(self, stats: ListenerStats) -> None:
+        """Bring what is measured up to date."""
+        stats.peers = self.log.by_reason()
+        stats.sources = len(self.connected)
+        stats.paused = int(self.resting)
 
-    def _is_stuck(self) -> str | None:
-        since_s = self.appender.full_since_s
-        if since_s is None or (stuck_s := asyncio.get_running_loop().time() - since_s) < STUCK_S:
-            return None
-        return f"the stream is full, and nothing of it has been consumed for {stuck_s:.0f} s"
-
-    def take(self, lines: bytes) -> None:
-        """Whole lines came from a source."""
-        self.stats.received_bytes += len(lines)
-        self.stats.received_lines += lines.count(b"\n")
-        self.intake.put(lines)
-        self.appender.notify()
-
-    def _rest(self, full: bool) -> None:
+    def rest(self, full: bool) -> None:
+        """Stop reading from all sources, or continue."""
+        self.resting = full
         for source in self.connected:
             source.rest(full)
 
@@ -67,12 +57,12 @@ class Sources:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         while self.connected and loop.time() < deadline:
-            if not self.intake.full and loop.time() > self.heard_s + PAUSE_S:
+            if not self.resting and loop.time() > self.heard_s + PAUSE_S:
                 return
             await asyncio.sleep(PAUSE_S / 5)
 
     def close(self) -> None:
-        """Close every source; what they sent so far stays in the intake."""
+        """Close every source; the intake keeps what they have sent so far."""
         for source in list(self.connected):
             source.finish("listener_stopped")
 
@@ -80,8 +70,9 @@ class Sources:
 class Source(asyncio.Protocol):
     """One event source's connection."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, inlet: Inlet) -> None:
         self._sources = sources
+        self._inlet = inlet
         self._log = sources.log
         self._framer = LineFramer()
         self._admission = Admission(sources.limits, sources.settings.proxy_protocol)
@@ -98,7 +89,7 @@ class Source(asyncio.Protocol):
             self._refuse(str(refusal))
             return
         self._sources.connected.add(self)
-        if self._sources.intake.full:
+        if self._sources.resting:
             self.rest(True)
         if self._admission.complete:
             self._log.info("source_connected", peer=self._admission.peer)
@@ -113,7 +104,7 @@ class Source(asyncio.Protocol):
             data = self._without_proxy_line(data)
         lines = self._framer.feed(data)
         if lines:
-            self._sources.take(lines)
+            self._inlet.accept(lines)
         if self._framer.refused:
             self._record_refused()
 
@@ -123,7 +114,7 @@ class Source(asyncio.Protocol):
     # Flow and end
 
     def rest(self, full: bool) -> None:
-        """Stop or go on reading; TCP carries the pause to the source."""
+        """Stop reading, or continue; TCP carries the pause to the source."""
         if self._transport is None or self._transport.is_closing():
             return
         if full:
@@ -138,7 +129,7 @@ class Source(asyncio.Protocol):
         self._end()
         tail = self._framer.close()
         if tail:
-            self._sources.appender.record("no line end before the source closed", tail[:SAMPLE_BYTES])
+            self._inlet.record("no line end before the source closed", tail[:SAMPLE_BYTES])
         self._log.info("source_disconnected", peer=self._admission.peer, reason=reason, unterminated_bytes=len(tail))
 
     def _refuse(self, reason: str) -> None:
@@ -172,5 +163,5 @@ class Source(asyncio.Protocol):
     def _record_refused(self) -> None:
         self._log.warning("lines_too_long", peer=self._admission.peer, lines=len(self._framer.refused))
         for sample in self._framer.refused:
-            self._sources.appender.record("line too long", sample)
+            self._inlet.record("line too long", sample)
         self._framer.refused.clear()

@@ -1,19 +1,31 @@
 """One active process that puts events into order and decides who is told. Others stand by.
 
-The data's way through a batch:
+A batch's way:
 
-    leader.py     holds the lease; runs one term after another
-    term.py       one term: batch after batch, the next made while the last is committed
-    checks.py     whether the Redis server suits
-    reader.py     reads stream entries ahead, parsed, in bounded memory
-    assembly.py   makes a batch of entries, bounded in every direction
+    candidate.py  holds the lease, or stands by; runs one term after another
+    term.py       one term: batch after batch, the next computed while the last is committed
+    reader.py     reads stream entries ahead, in bounded memory
+    assembly.py   makes a batch of entries, bounded in every direction (pure)
     ordering.py   the waiting map: releases next, next+1, … (pure)
     routing.py    who is told: online users and their outboxes (pure)
-    follows.py    whom the online users follow, also while that is still being read (pure)
-    loading.py    reads it, in bounded steps
     batch.py      what one batch changes, as the arguments of one script (pure)
-    commit.lua    the one atomic step that makes it true
-    journal.py    how much of what was published is kept for repair (pure)
-    store.py      the Redis commands around it; the lease, renewed beside the work
+    commits.py    one commit under way at a time, and what the nodes have written
+    store.py      the lease, loading, committing
+    commit.lua    the one atomic step that makes a batch true
+
+Beside it:
+
+    checks.py     whether the Redis server suits, looked at before each term
+    acquire.lua   takes the lease
+    renew.lua     renews it beside the work
+    state.py      where a deployment stands between two batches (pure)
+    gap.py        a missing number: how long, and what is due (pure)
+    follows.py    whom the online users follow, also while that is still being read (pure)
+    loading.py    reads it, in bounded steps (pure)
+    questions.py  what computing a batch has to ask Redis (pure)
+    graph.py      answers the questions
     window.py     flow control: how far the nodes may be behind (pure)
+    liveness.py   which nodes are alive, and which are to be expelled (pure)
+    journal.py    how much of what was published is kept for repair (pure)
+    stats.py      what a sequencer counts
 """

@@ -2,24 +2,22 @@
 
 import asyncio
 import os
-import secrets
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import structlog
-
 from runtime import tasks
+from runtime.context import Context
 from runtime.errors import RedisUnavailableError
 from runtime.outage import Outage
-from runtime.readiness import Readiness
 from runtime.redis.checks import Finding
-from runtime.redis.link import RedisLink, connect
+from runtime.redis.link import Calls, RedisLink
 from runtime.redis.refusals import explained
-from runtime.service import Backoff, stopped_within
-from runtime.settings import Settings
+from runtime.report import withdraw
+from runtime.retry import Backoff, stopped_within
 from runtime.stats import clear_gauges
 from sequencer.checks import check_server
+from sequencer.graph import Graph
 from sequencer.stats import SequencerStats
 from sequencer.store import LeaseLostError, Store
 from sequencer.term import Term
@@ -27,27 +25,37 @@ from sequencer.term import Term
 STANDBY_POLL_S = 0.25
 WENT_BACK = "Redis came back with older data; sources should send again from `next` on, and clients connect again"
 
-log = structlog.get_logger()
+CheckServer = Callable[[Calls, Context, set[Finding]], Awaitable[None]]
 
 
-class Leader:
-    """One sequencer process: stands by until the lease is free, then sequences until it loses it."""
+class Candidate:
+    """One sequencer process: stands by until the lease is free, then sequences until it loses it.
 
-    def __init__(self, settings: Settings, readiness: Readiness) -> None:
-        self._settings = settings
-        self._outage = Outage(readiness)
-        self._stats = SequencerStats()
+    `name` is the one of its report, which it withdraws when it has done its work.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        outage: Outage,
+        stats: SequencerStats,
+        name: str = "",
+        check: CheckServer = check_server,
+    ) -> None:
+        self._context = context
+        self._settings = context.settings
+        self._log = context.log
+        self._outage = outage
+        self._stats = stats
+        self._name = name
+        self._check_server = check
         self._term: Term | None = None
         self.link: RedisLink | None = None
         """The connection for commits, while there is one."""
-        self.on_stopped: Callable[[], Awaitable[None]] = _nothing
-        """What is left to say on that connection when this process has done its work."""
-        readiness.observe = self.observe
-        readiness.judges.append(self._is_stuck)
         self._committed = 0
         self._said: set[Finding] = set()
         self._backoff = Backoff()
-        self.token = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.token = f"{socket.gethostname()}-{os.getpid()}-{context.random_hex(3)}"
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sequence or stand by until told to stop. Redis away and back is said once each."""
@@ -55,12 +63,12 @@ class Leader:
             links: list[RedisLink] = []
             try:
                 for purpose in ("commit", "read"):
-                    name = f"{self._settings.namespace}-sequencer-{purpose}"
-                    links.append(await connect(self._settings.redis_url, self._settings.redis_timeout_s, name))
+                    link = await self._context.connect(f"sequencer-{purpose}")
+                    links.append(link)
                 self.link = links[0]
                 await self._serve(links[0], links[1], stop)
             except LeaseLostError as problem:
-                log.warning("lease_lost", reason=str(problem))
+                self._log.warning("lease_lost", reason=str(problem))
                 self._stats.term_ends["lease lost"] += 1
                 self._leads_no_more()
                 await stopped_within(stop, self._backoff.next_s())
@@ -70,8 +78,8 @@ class Leader:
                 self._outage.begins(await explained(problem, self.link, self._settings))
                 await stopped_within(stop, self._backoff.next_s())
             finally:
-                if stop.is_set():
-                    await self.on_stopped()
+                if stop.is_set() and self.link is not None:
+                    await withdraw(self.link, self._settings.keys, self._name)
                 self._leads_no_more()
                 self.link = None
                 for link in links:
@@ -89,7 +97,7 @@ class Leader:
             self._term.observe(self._stats)
         return self._stats
 
-    def about(self) -> dict[str, object]:
+    def identity(self) -> dict[str, object]:
         """Who this is, for the report."""
         return {"token": self.token, "role": "standby" if self._term is None else "leader"}
 
@@ -98,36 +106,45 @@ class Leader:
         self._backoff.reset()
         self._outage.ends()
 
-    def _is_stuck(self) -> str | None:
+    def why_stuck(self) -> str | None:
+        """What keeps events from being released, if anything does."""
         return self._term.why_stuck() if self._term is not None else None
 
     async def _serve(self, commits: RedisLink, reads: RedisLink, stop: asyncio.Event) -> None:
-        await check_server(commits, self._settings, self._said)
-        store = Store(commits, self._settings, self.token, self._has_committed)
+        await self._check_server(commits, self._context, self._said)
+        store = Store(
+            commits,
+            self._settings,
+            self.token,
+            random_hex=self._context.random_hex,
+            on_commit=self._has_committed,
+        )
         await store.prepare()
         if not await store.acquire():
             self._outage.ends()
-            log.info("standing_by")
+            self._log.info("standing_by")
             while not await store.acquire():
                 if await stopped_within(stop, STANDBY_POLL_S):
                     return
-        await _while_held(store, self._sequence(store, reads, stop))
+        await while_held(store, self._sequence(store, reads, stop))
 
     async def _sequence(self, store: Store, reads: RedisLink, stop: asyncio.Event) -> None:
-        term = Term(store, reads, self._settings, self._stats)
+        graph = Graph(store.calls, self._settings.keys)
+        term = Term(self._context, store, graph, reads, self._stats)
         await term.begin()
-        if term.committed < self._committed:
-            log.error("state_went_back", batch=term.committed, committed=self._committed, advice=WENT_BACK)
+        if term.commits.committed < self._committed:
+            facts = {"batch": term.commits.committed, "committed": self._committed}
+            self._log.error("state_went_back", **facts, advice=WENT_BACK)
         self._term = term
         self._stats.terms += 1
         try:
             await term.run(stop)
         finally:
-            self._committed = term.committed
+            self._committed = term.commits.committed
 
 
-async def _while_held(store: Store, work: Coroutine[Any, Any, None]) -> None:
-    """Do what needs the lease, and renew it beside that; stop at once when it is lost."""
+async def while_held(store: Store, work: Coroutine[Any, Any, None]) -> None:
+    """Do work that needs the lease and renew it beside; stop at once when it is lost."""
     working, keeping = asyncio.ensure_future(work), asyncio.ensure_future(store.keep_lease())
     try:
         await asyncio.wait({working, keeping}, return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +153,3 @@ async def _while_held(store: Store, work: Coroutine[Any, Any, None]) -> None:
                 return task.result()
     finally:
         await tasks.end([working, keeping])
-
-
-async def _nothing() -> None:
-    pass

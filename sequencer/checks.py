@@ -1,9 +1,8 @@
-"""Whether the Redis server suits, looked at before each term: a promoted replica may be configured otherwise."""
+"""Checks the Redis server before each term: a promoted replica may be configured otherwise."""
 
 import contextlib
 
-import structlog
-
+from runtime.context import Context
 from runtime.errors import RedisUnsuitableError
 from runtime.redis.checks import CONFIG_NAMES, Finding, findings, parse_info
 from runtime.redis.data import wrong_type
@@ -15,11 +14,11 @@ from runtime.settings import Settings
 NOBODY = "0"
 """No user's id, and no node's name."""
 
-log = structlog.get_logger()
 
-
-async def check_server(calls: Calls, settings: Settings, said: set[Finding]) -> None:
-    """Warn once of what can do harm. RedisUnsuitableError when the server can't do the job."""
+async def check_server(calls: Calls, context: Context, said: set[Finding]) -> None:
+    """Warn once of what can do harm; `said` has what was warned of. RedisUnsuitableError when the server can't do the
+    job."""
+    settings = context.settings
     where = redacted(settings.redis_url)
     info = parse_info(await _allowed(calls, settings, ("INFO",)))
     for finding in findings(info, await _config(calls), settings):
@@ -27,7 +26,7 @@ async def check_server(calls: Calls, settings: Settings, said: set[Finding]) -> 
             raise RedisUnsuitableError(f"Redis at {where} {finding.problem}; {finding.advice}")
         if finding not in said:
             said.add(finding)
-            log.warning("redis_unsuitable", redis=where, problem=finding.problem, advice=finding.advice)
+            context.log.warning("redis_unsuitable", redis=where, problem=finding.problem, advice=finding.advice)
     await _check_permissions(calls, settings)
     await _check_keys(calls, settings)
 

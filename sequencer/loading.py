@@ -1,27 +1,22 @@
-"""Reads from Redis whom the online users follow, in bounded steps between and within batches (`sequencer/follows.py`).
+"""Reads whom the online users follow, in bounded steps between and within batches (`sequencer/follows.py`). Pure."""
 
-All commands go over the connection of the commits, so Redis answers them with the graph of the last batch sent.
-"""
-
-import asyncio
 from collections.abc import Sequence
 
 from contract.events import Event
 from sequencer.follows import Follows
-from sequencer.store import Store
+from sequencer.questions import Asking, FollowerCounts, FollowersAmong, Following, FollowingCounts, ScanFollowing
 
 EDGES_A_QUESTION = 50
-"""What it costs to ask for the size of a set, in edges read; so many fewer questions are asked together."""
+"""Asking for the size of a set costs about as much as reading this many edges, and counts as such."""
 EDGES_A_LOOK = 1000
-"""While there are so many times fewer candidates than a batch may read edges, they are named, each and all; else it
-pays to look first how many followers the author has."""
+"""With this many times fewer candidates than edges that a batch may read, all candidates are named in the question.
+With more, it pays to ask first how many followers the author has."""
 
 
 class Loader:
     """Fills the index of a term."""
 
-    def __init__(self, store: Store, follows: Follows, batch_edges: int) -> None:
-        self._store = store
+    def __init__(self, follows: Follows, batch_edges: int) -> None:
         self._follows = follows
         self._questions = max(1, batch_edges // EDGES_A_QUESTION)
         self._few = batch_edges // EDGES_A_LOOK
@@ -31,43 +26,40 @@ class Loader:
         """There is something left to do between batches."""
         return bool(self._follows.loading) or self._follows.forgetting
 
-    async def step(self, edges: int) -> None:
-        """Read about so many edges of the users who came first, and forget as many of those who left.
-
-        Lets others run, whatever there is to do, so that steps can follow each other.
-        """
+    def step(self, edges: int) -> Asking[None]:
+        """Read about this many edges of the users who came first, and forget as many of those who left."""
         follows = self._follows
         follows.forget(edges)
         users = follows.first_loading(self._questions)
         if not users:
-            await asyncio.sleep(0)
-        elif follows.loading[users[0]].cursor:
-            await self._scan(users[0], edges)
+            return
+        if follows.loading[users[0]].cursor:
+            yield from self._scan(users[0], edges)
         else:
-            await self._read(users, edges)
+            yield from self._read(users, edges)
 
-    async def _read(self, users: list[bytes], edges: int) -> None:
+    def _read(self, users: list[bytes], edges: int) -> Asking[None]:
         """Read the whole sets of the first users, or the first piece of one that is too large for that."""
         follows = self._follows
-        fitting = _fitting(users, await self._store.following_counts(users), edges)
+        fitting = _fitting(users, (yield FollowingCounts(users)), edges)
         if not fitting:
-            await self._scan(users[0], edges)
+            yield from self._scan(users[0], edges)
             return
         some = [user for user, size in fitting.items() if size]
-        for user, authors in zip(some, await self._store.following(some), strict=True):
+        for user, authors in zip(some, (yield Following(some)), strict=True):
             follows.learn(user, authors)
         for user in fitting:
             follows.loaded(user)
 
-    async def ask(self, events: Sequence[Event], edges: int) -> int:
+    def ask(self, events: Sequence[Event], edges: int) -> Asking[int]:
         """Ask who of the loading users follows the authors of these events, the first ones first.
 
         Stops at about `edges` answers, but not before the first author. Returns how many there were.
         """
-        follows, store = self._follows, self._store
+        follows = self._follows
         candidates = follows.unasked(events, self._questions)
         many = [author for author, users in candidates.items() if len(users) > self._few]
-        counts = dict(zip(many, await store.follower_counts(many), strict=True))
+        counts = dict(zip(many, (yield FollowerCounts(many)), strict=True))
         questions: list[tuple[bytes, list[bytes] | None]] = []
         cost = 0
         for author, users in candidates.items():
@@ -77,16 +69,16 @@ class Loader:
                 break
             questions.append((author, None if all_of_them else users))
             cost += size + 1
-        for (author, _), followers in zip(questions, await store.followers_among(questions), strict=True):
+        for (author, _), followers in zip(questions, (yield FollowersAmong(questions)), strict=True):
             follows.answered(author, followers)
         return cost
 
-    async def _scan(self, user: bytes, edges: int) -> None:
-        """Read a piece of a large set. It may change meanwhile: what is there all the time is found (SSCAN promises
-        that), what comes or goes is routed here."""
+    def _scan(self, user: bytes, edges: int) -> Asking[None]:
+        """Read a piece of a large set. It may change meanwhile: members that stay are found (SSCAN promises that),
+        and those that come or go are routed here."""
         follows = self._follows
         loading = follows.loading[user]
-        loading.cursor, authors = await self._store.scan_following(user, loading.cursor or b"0", edges)
+        loading.cursor, authors = yield ScanFollowing(user, loading.cursor or b"0", edges)
         follows.learn(user, authors)
         if loading.cursor == b"0":
             follows.loaded(user)

@@ -6,9 +6,12 @@ A process that stands by shows 0 for every gauge, and counts nothing, so that su
 from collections import Counter
 from dataclasses import dataclass
 
+from contract.entries import SKIPPED
 from runtime.stats import Histogram, by_reason, counter, gauge, histogram
-from sequencer.window import JUNK
+from sequencer.liveness import JUNK
 
+COUNTED = ("received", "released", "late", "duplicate", "rejected", SKIPPED)
+"""The counts of a batch that are stats too."""
 EVENTS = (1, 10, 100, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 
 
@@ -47,3 +50,12 @@ class SequencerStats:
     expulsions: Counter[str] = by_reason("nodes expelled, by reason", "silent", "held the window", JUNK)
     redis_memory_bytes: int = gauge("memory that Redis uses")
     redis_memory_limit_bytes: int = gauge("maxmemory of Redis; 0: no limit")
+
+    def count(self, counts: Counter[str], published_bytes: int) -> None:
+        """A batch was committed."""
+        self.batches += 1
+        self.published_bytes += published_bytes
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + counts.get(name, 0))
+        if released := counts["released"]:
+            self.batch_events.observe(released)

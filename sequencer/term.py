@@ -1,67 +1,64 @@
 """What a sequencer does while it holds the lease: one batch after another.
 
-A *term* begins with loading the position from Redis and ends with any error at all: a lost lease, a lost
-connection, an answer that never came. Nothing is repaired in place; the next term, in this process or
-another, reads the position that the last commit left and goes on from there.
+A *term* begins with loading the state from Redis and ends with any error at all: a lost lease, a lost connection, an
+answer that never came. Nothing is repaired in place; the next term, in this process or another, reads the state that
+the last commit left and continues from there.
+
+A batch goes this way:
+
+1. `Reader.take` hands out stream entries that were read ahead (`sequencer/reader.py`).
+2. `Assembly.make` computes the batch, while the commit of the one before is still under way in Redis
+   (`sequencer/assembly.py`; what it must ask Redis goes through `sequencer/graph.py`).
+3. `Commits.settle` waits for that commit; `_wait_for_room` waits while the nodes have too much to write.
+4. `Commits.send` hands the batch to `Store.commit`, which makes it true in one atomic step (`commit.lua`).
 """
 
 import asyncio
 from collections import deque
 from time import perf_counter
 
-import structlog
-
-from contract.entries import SKIPPED, Entry
+from contract.entries import Entry
 from runtime import tasks
-from runtime.errors import RedisUnavailableError
+from runtime.context import Context
 from runtime.redis.data import shown
 from runtime.redis.link import RedisLink
-from runtime.settings import Settings
 from sequencer.assembly import Assembly
 from sequencer.batch import Batch
+from sequencer.commits import Commits
+from sequencer.graph import Graph
 from sequencer.reader import Reader, batch_limit
 from sequencer.stats import SequencerStats
-from sequencer.store import LeaseLostError, Store
-from sequencer.window import Window
+from sequencer.store import Store
 
 WINDOW_POLL_S = 0.002
 EXPEL_CHECK_S = 0.5
 WATCH_S = 1.0
-COUNTED = ("received", "released", "late", "duplicate", "rejected", SKIPPED)
-"""The counts of a batch that are stats, too."""
-
-log = structlog.get_logger()
 
 
 class Term:
     """One stretch of leadership, from loading the state to the first error or the order to stop."""
 
-    def __init__(self, store: Store, reads: RedisLink, settings: Settings, stats: SequencerStats) -> None:
+    def __init__(self, context: Context, store: Store, graph: Graph, reads: RedisLink, stats: SequencerStats) -> None:
+        self._context = context
+        self._log = context.log
+        self._now_s = context.now_s
+        self._poll_s = max(WINDOW_POLL_S, context.least_poll_s)
+        self._settings = context.settings
         self._store = store
+        self._graph = graph
         self._reads = reads
-        self._settings = settings
         self._stats = stats
-        self._assembly = Assembly(store, settings, stats)
-        self._routing = self._assembly.routing
-        self._tick_s = settings.tick_s
-        limits = (settings.window_bytes, settings.window_batches)
-        self._window = Window(*limits, settings.node_silence_s, settings.node_patience_s, look_s=2 * self._tick_s)
-        self._commit: asyncio.Task[dict[bytes, bytes]] | None = None
-        self._now = asyncio.get_running_loop().time
-        self.committed = 0
-        """The last batch whose commit Redis has confirmed."""
-        self._committed_s = self._checked_s = self._now()
+        self._checked_s = self._now_s()
 
     async def begin(self) -> None:
-        """Load position, waiting events and online users."""
+        """Load the position, the waiting events and the online users."""
         state = await self._store.load()
-        self._assembly.begin(state)
+        self._assembly = Assembly(state, self._settings, self._log)
         self._reader = Reader(self._reads, self._settings, state.cursor)
-        self._batch_number = self.committed = state.batch
-        self._position = (state.next, state.cursor)
-        self._window.observe(await self._store.reports(), self._now())
-        online = self._routing.online_users
-        log.info("sequencing", next=state.next, batch=state.batch, waiting=len(state.waiting), online=online)
+        self.commits = Commits(self._context, self._store, self._stats, state)
+        await self.commits.look()
+        facts = {"next": state.next, "batch": state.batch, "waiting": len(state.waiting)}
+        self._log.info("sequencing", **facts, online=self._assembly.routing.online_users)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Batches until told to stop; then the lease is given back."""
@@ -76,107 +73,92 @@ class Term:
                     if beside.done():
                         await beside
                 await self._next_batch()
-            await self._settle()
+            await self.commits.settle()
             await self._send(self._empty_batch(), last=True)
-            await self._settle()
+            await self.commits.settle()
         finally:
-            await tasks.end([reading, watching, stopping, self._commit])
+            await tasks.end([reading, watching, stopping, self.commits.under_way])
+
+    # One batch
 
     async def _next_batch(self) -> None:
         assembly = self._assembly
         entries: deque[Entry] = deque()
         if not assembly.ordering.ready:
             if self._reader.empty:
-                await self._settle()
-            tick_in_s = self._committed_s + self._tick_s - self._now()
-            began_s = perf_counter()
-            entries = await self._reader.take(0 if assembly.loader.busy else tick_in_s, self._batch_limit())
-            self._stats.read_seconds.observe(perf_counter() - began_s)
+                await self.commits.settle()
+            entries = await self._read()
         if entries or assembly.ordering.ready:
             # Computed while the commit before it is still under way in Redis.
-            batch = await assembly.make(entries, self._batch_limit())
+            batch = await self._make(entries)
             self._reader.give_back(entries)
-            await self._settle()
+            await self.commits.settle()
             await self._wait_for_room()
             await self._send(batch)
-        elif assembly.loader.busy and self._now() < self._committed_s + self._tick_s:
-            await assembly.loader.step(self._settings.batch_edges)
+        elif assembly.loader.busy and self._now_s() < self.commits.sent_s + self._settings.tick_s:
+            await self._graph.answered(assembly.loader.step(self._settings.batch_edges))
+            await asyncio.sleep(0)  # lets others run even when there was nothing to ask
         else:
             await self._tick()
 
+    async def _read(self) -> deque[Entry]:
+        """Entries for one batch; none when it is time for a tick, or to load instead of waiting."""
+        tick_in_s = self.commits.sent_s + self._settings.tick_s - self._now_s()
+        began_s = perf_counter()
+        entries = await self._reader.take(0 if self._assembly.loader.busy else tick_in_s, self._batch_limit())
+        self._stats.read_seconds.observe(perf_counter() - began_s)
+        return entries
+
+    async def _make(self, entries: deque[Entry]) -> Batch:
+        began_s = perf_counter()
+        batch = await self._graph.answered(self._assembly.make(entries, self._batch_limit()))
+        self._assembly.watch_gap(self._now_s())
+        self._stats.compute_seconds.observe(perf_counter() - began_s)
+        return batch
+
     def _batch_limit(self) -> int:
         settings = self._settings
-        return batch_limit(settings.batch_bytes, self._routing.online_users, settings.window_bytes)
+        return batch_limit(settings.batch_bytes, self._assembly.routing.online_users, settings.window_bytes)
+
+    async def _wait_for_room(self) -> None:
+        """Wait while the window is full; tick on, and expel nodes that will never make room."""
+        while True:
+            now_s = self._now_s()
+            if now_s - self._checked_s > EXPEL_CHECK_S:
+                self._checked_s = now_s
+                if self.commits.to_expel() or now_s - self.commits.sent_s > self._settings.tick_s:
+                    await self._tick()
+            if not self.commits.window.full:
+                return
+            await asyncio.sleep(self._poll_s)
+            await self.commits.look()
+            self._stats.window_seconds += self._now_s() - now_s
 
     # Committing
 
     async def _send(self, batch: Batch, *, last: bool = False) -> None:
         # A node can have been expelled since this batch was computed.
-        batch.moves = {move: there for move, there in batch.moves.items() if move[0] in self._routing.nodes}
-        self._batch_number += 1
-        self._position = (batch.next, batch.cursor)
-        self._committed_s = self._now()
-        self._window.publish(self._batch_number, batch.weight)
-        commit = self._timed_commit(self._batch_number, batch, last)
-        self._commit = asyncio.create_task(commit)
-        await asyncio.sleep(0)  # lets the task write its command before the next batch is computed
-
-    async def _timed_commit(self, number: int, batch: Batch, last: bool) -> dict[bytes, bytes]:
-        began_s, stats = perf_counter(), self._stats
-        try:
-            reports = await self._store.commit(number, batch, last=last)
-        except (LeaseLostError, RedisUnavailableError):
-            stats.commit_errors += 1
-            raise
-        stats.commit_seconds.observe(perf_counter() - began_s)
-        stats.batches += 1
-        stats.published_bytes += batch.published_bytes
-        for name, count in batch.counts.items():
-            if name in COUNTED:
-                setattr(stats, name, getattr(stats, name) + count)
-        if released := batch.counts["released"]:
-            stats.batch_events.observe(released)
-        return reports
-
-    async def _settle(self) -> None:
-        """Wait for the commit that is under way, if any."""
-        if self._commit is not None:
-            commit, self._commit = self._commit, None
-            reports = await commit
-            self.committed = self._batch_number
-            self._window.observe(reports, self._now())
+        nodes = self._assembly.routing.nodes
+        batch.moves = {move: there for move, there in batch.moves.items() if move[0] in nodes}
+        await self.commits.send(batch, last=last)
 
     async def _tick(self) -> None:
-        """Show the nodes that the sequencer lives, and expel those that do not."""
-        await self._settle()
-        self._assembly.watch_gap()
+        """Publish an empty batch as a keep-alive, and expel nodes that are not alive."""
+        await self.commits.settle()
+        self._assembly.watch_gap(self._now_s())
         await self._send(self._empty_batch())
-        await self._settle()
+        await self.commits.settle()
 
     def _empty_batch(self) -> Batch:
-        gone = self._window.to_expel()
+        gone = self.commits.to_expel()
         for node, (reason, seconds) in gone.items():
-            facts = {"key": self._settings.keys.nodes, "report": shown(self._window.report_of(node))}
-            log.warning("node_expelled", node=shown(node), reason=f"{reason} for {seconds:.1f} s", **facts)
+            facts = {"key": self._settings.keys.nodes, "report": shown(self.commits.liveness.heartbeat_of(node))}
+            self._log.warning("node_expelled", node=shown(node), reason=f"{reason} for {seconds:.1f} s", **facts)
             self._stats.expulsions[reason] += 1
-            self._routing.drop_node(node)
-        return Batch(*self._position, gone=tuple(gone), skip_to=self._assembly.ordering.skip_to)
+            self._assembly.routing.drop_node(node)
+        return Batch(*self.commits.position, gone=tuple(gone), skip_to=self._assembly.ordering.skip_to)
 
-    async def _wait_for_room(self) -> None:
-        """Wait while the window is full; tick on, and expel nodes that will never make room."""
-        while True:
-            now = self._now()
-            if now - self._checked_s > EXPEL_CHECK_S:
-                self._checked_s = now
-                if self._window.to_expel() or now - self._committed_s > self._tick_s:
-                    await self._tick()
-            if not self._window.full:
-                return
-            await asyncio.sleep(WINDOW_POLL_S)
-            self._window.observe(await self._store.reports(), self._now())
-            self._stats.window_seconds += self._now() - now
-
-    # What is said about it
+    # What it shows
 
     async def _watch_redis(self) -> None:
         stats = self._stats
@@ -188,10 +170,9 @@ class Term:
 
     def observe(self, stats: SequencerStats) -> None:
         """Bring what is measured up to date."""
-        self._assembly.observe(stats)
-        stats.unwritten_bytes = self._window.unwritten_bytes
-        stats.nodes, stats.nodes_behind = self._window.nodes, self._window.behind(self._batch_number)
+        self._assembly.observe(stats, self._now_s())
+        self.commits.observe(stats)
 
     def why_stuck(self) -> str | None:
         """What keeps events from being released, if anything does."""
-        return self._assembly.why_stuck()
+        return self._assembly.why_stuck(self._now_s())

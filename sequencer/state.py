@@ -1,0 +1,22 @@
+"""Where a deployment stands between two batches, as Redis has it. Pure."""
+
+from dataclasses import dataclass, field
+
+from contract.events import Event
+
+
+@dataclass(slots=True)
+class State:
+    """What a term begins with."""
+
+    next: int
+    """The sequence number to be released next."""
+    batch: int
+    """The last batch that was committed."""
+    cursor: bytes
+    """The last stream entry that it consumed."""
+    skip_to: int = 0
+    """Numbers below this are given up where they are missing."""
+    waiting: list[Event] = field(default_factory=list)
+    online: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """node → its users"""
