@@ -3,6 +3,7 @@
 All commands go over the connection of the commits, so Redis answers with the graph of the last batch sent.
 """
 
+import asyncio
 from itertools import compress
 from typing import Any
 
@@ -39,6 +40,12 @@ class Graph:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def step(self, computation: Asking[None]) -> None:
+        """Run a step of loading. Lets others run, even when there was nothing to ask, so that steps can follow each
+        other."""
+        await self.answered(computation)
+        await asyncio.sleep(0)
 
     async def answer(self, question: Question) -> Any:
         """Ask Redis. What comes back stands in the question's docstring."""

@@ -96,8 +96,7 @@ class Term:
             await self._wait_for_room()
             await self._send(batch)
         elif assembly.loader.busy and self._now_s() < self.commits.sent_s + self._settings.tick_s:
-            await self._graph.answered(assembly.loader.step(self._settings.batch_edges))
-            await asyncio.sleep(0)  # lets others run even when there was nothing to ask
+            await self._graph.step(assembly.loader.step(self._settings.batch_edges))
         else:
             await self._tick()
 

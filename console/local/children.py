@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from runtime.errors import ParadeError
-from runtime.service import Backoff
+from runtime.retry import Backoff
 
 LASTING_S = 10.0
 """A child that lived this long did start; the next restart is quick again."""

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
@@ -72,7 +73,7 @@ async def _run(place: Place, find: Callable[[], Settings]) -> None:
 @contextlib.asynccontextmanager
 async def served(place: Place, live: Live) -> AsyncIterator[None]:
     """Serve the page and its events for as long as the context lasts. ParadeError when the port can't be had."""
-    places, log, guard = Places(MOST_VIEWERS), peer_log(), headers(PAGE)
+    places, log, guard = Places(MOST_VIEWERS), peer_log(structlog.get_logger()), headers(PAGE)
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=PAGE, content_type="text/html")

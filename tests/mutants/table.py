@@ -27,6 +27,8 @@ def _judged(path: str, *more_tests: str, functions: tuple[str, ...] = ()) -> Jud
 TABLE = (
     _judged("contract/events.py", "tests/unit/listener/test_framing.py"),
     _judged("contract/frames.py"),
+    _judged("contract/entries.py"),
+    _judged("contract/reports.py"),
     _judged("listener/framing.py"),
     _judged("runtime/edge/admission.py"),
     _judged("runtime/edge/rates.py"),
@@ -36,15 +38,15 @@ TABLE = (
     _judged("runtime/redis/url.py"),
     _judged("runtime/redis/checks.py"),
     _judged("listener/intake.py"),
-    _judged(
-        "sequencer/reader.py", functions=("parse_entry", "batch_limit", "take_batch", "Entry.weight", "Entry.events")
-    ),
+    _judged("sequencer/reader.py", functions=("batch_limit", "take_batch", "weight")),
     _judged("sequencer/ordering.py", _PIPELINE),
     _judged("sequencer/gap.py"),
     _judged("sequencer/routing.py", _PIPELINE),
     _judged("sequencer/follows.py"),
     _judged("sequencer/batch.py"),
     _judged("sequencer/window.py"),
+    _judged("sequencer/liveness.py", "tests/unit/sequencer/test_window.py"),
+    _judged("sequencer/loading.py", "tests/unit/sequencer/test_follows.py"),
     _judged("sequencer/journal.py"),
     _judged("fanout/clients/users.py"),
     _judged("fanout/upstream/feed.py"),

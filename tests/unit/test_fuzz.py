@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 from contract.entries import parse_entry
 from contract.events import MAX_LINE_BYTES
 from fanout.clients.server import REGISTRATION_BYTES, Client, ClientServer
+from listener.appender import Appender
+from listener.intake import Intake
 from listener.server import Source, Sources
+from listener.stats import ListenerStats
+from runtime.context import Context
 from runtime.edge.proxy_protocol import LONGEST_BYTES, NotProxiedError, split
+from runtime.outage import Outage
 from runtime.readiness import Readiness
 from runtime.settings import load
 
@@ -95,8 +100,11 @@ class Transport:
 
 @given(streams, cuts, st.booleans())
 async def test_a_source_may_send_anything(data: bytes, sizes: list[int], proxied: bool) -> None:
-    sources = Sources(load(proxy_protocol=proxied), Readiness())
-    source = Source(sources)
+    context = Context(load(proxy_protocol=proxied))
+    sources, stats = Sources(context), ListenerStats()
+    intake = Intake(context.settings.listener_buffer_bytes, sources.rest)
+    appender = Appender(context, intake, Outage(context, Readiness()), stats)
+    source = Source(sources, appender)
     source.connection_made(cast(asyncio.Transport, Transport()))
     for piece in pieces(PROXY_LINE * proxied + data, sizes):
         source.data_received(piece)
@@ -106,13 +114,13 @@ async def test_a_source_may_send_anything(data: bytes, sizes: list[int], proxied
 
     *whole, tail = [line + b"\n" for line in data.split(b"\n")]
     short = [line for line in whole if len(line) <= MAX_LINE_BYTES]
-    entry = parse_entry(b"1-0", [b"raw", b"".join(iter(lambda: sources.intake.take(1000), b""))])
+    entry = parse_entry(b"1-0", [b"raw", b"".join(iter(lambda: intake.take(1000), b""))])
     events, refused = entry.events()
     assert [event[0] for event in events if event[1]] == [line for line in short if is_event(line)]
     assert [line for _, line in refused] == [line for line in short if not is_event(line)]
     too_long = sum(len(line) > MAX_LINE_BYTES for line in (*whole, tail))
     unended = int(1 < len(tail) <= MAX_LINE_BYTES)
-    reasons = [reason for reason, _ in sources.appender._records]
+    reasons = [reason for reason, _ in appender._records]
     assert reasons == ["line too long"] * too_long + ["no line end before the source closed"] * unended
 
 

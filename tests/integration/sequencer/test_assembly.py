@@ -4,12 +4,13 @@ from collections import Counter, deque
 from collections.abc import Iterable
 
 import pytest
+import structlog
 
 from contract.entries import Entry
 from runtime.settings import MIB, Settings, load
 from sequencer.assembly import LEAST_EVENT_BYTES, Assembly
 from sequencer.batch import Batch
-from sequencer.stats import SequencerStats
+from sequencer.graph import Graph
 from sequencer.store import Store
 from tests.integration.conftest import Calls
 
@@ -19,7 +20,9 @@ class Sequencer:
 
     def __init__(self, calls: Calls, settings: Settings) -> None:
         self.store = Store(calls, settings, "me")
-        self.assembly = Assembly(self.store, settings, SequencerStats())
+        self.graph = Graph(calls, settings.keys)
+        self.settings = settings
+        self.assembly: Assembly
         self.stored: Counter[bytes] = Counter()
         self.told: dict[bytes, bytes] = {}
         self.batches: list[Batch] = []
@@ -27,12 +30,15 @@ class Sequencer:
     async def begin(self) -> None:
         await self.store.prepare()
         await self.store.acquire()
-        self.assembly.begin(await self.store.load())
+        self.assembly = Assembly(await self.store.load(), self.settings, structlog.get_logger())
+
+    async def make(self, entries: deque[Entry], limit_bytes: int) -> Batch:
+        return await self.graph.answered(self.assembly.make(entries, limit_bytes))
 
     async def batch(self, *entries: Entry) -> list[Entry]:
         """Make and commit one batch; returns the entries that did not fit into it."""
         rest = deque(entries)
-        batch = await self.assembly.make(rest, MIB)
+        batch = await self.make(rest, MIB)
         await self.store.commit(len(self.batches) + 1, batch)
         self.batches.append(batch)
         self.stored.update(line for _, line in batch.waiting)
@@ -182,8 +188,8 @@ async def test_what_a_closed_gap_releases_is_no_larger_than_other_batches(calls:
     assert sum(batch.counts["released"] for batch in subject.batches) == 5000
     limit = LEAST_EVENT_BYTES * 1000
     rest = deque([Entry(b"3-0", raw=b"".join(b"%d|P|1|2\n" % number for number in range(5002, 9001)))])
-    await subject.assembly.make(rest, limit)
-    batch = await subject.assembly.make(deque([Entry(b"4-0", raw=b"5001|P|1|2\n")]), limit)
+    await subject.make(rest, limit)
+    batch = await subject.make(deque([Entry(b"4-0", raw=b"5001|P|1|2\n")]), limit)
     assert batch.counts["released"] == 1000
 
 
@@ -191,5 +197,5 @@ async def test_a_full_batch_of_short_lines_in_order_stores_nothing(calls: Calls,
     subject = await sequencer(calls, load(namespace=namespace, first_sequence=100_001))
     lines = b"".join(b"%d|B\n" % number for number in range(100_001, 103_001))
     entries = deque([Entry(b"1-0", raw=lines)])
-    batch = await subject.assembly.make(entries, len(lines))
+    batch = await subject.make(entries, len(lines))
     assert (batch.counts["released"], batch.waiting, list(entries)) == (3000, [], [])

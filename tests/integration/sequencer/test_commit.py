@@ -10,6 +10,15 @@ from fanout.upstream.catch_up import JournalGoneError, missed_batches
 from runtime.redis.link import RedisRefusedError, Reply
 from runtime.settings import Settings, load
 from sequencer.batch import Batch
+from sequencer.graph import Graph
+from sequencer.questions import (
+    FollowerCounts,
+    FollowersAmong,
+    Following,
+    FollowingCounts,
+    KnownNodes,
+    ScanFollowing,
+)
 from sequencer.store import LeaseLostError, Store
 from tests.integration.conftest import Calls
 
@@ -102,13 +111,14 @@ async def test_the_next_term_loads_what_the_last_commit_left(store: Store, calls
     assert (state.next, state.batch, state.cursor) == (5, 1, b"5-0")
     assert state.waiting == parse(b"6|S|1\r\n7|B\n")
     assert {node: set(users) for node, users in state.online.items()} == {b"n1": {b"1", b"2"}, b"n2": {b"1"}}
-    assert await store.following([b"1", b"3", b"4"]) == [[b"2"], [b"2"], []]
-    assert await store.following_counts([b"1", b"3", b"4"]) == [1, 1, 0]
-    assert await store.scan_following(b"1", b"0", 10) == (b"0", [b"2"])
-    assert await store.follower_counts([b"2", b"1"]) == [2, 0]
-    among = await store.followers_among([(b"2", [b"3", b"4"]), (b"2", None), (b"9", [b"1"]), (b"9", None)])
+    answer = Graph(calls, settings.keys).answer
+    assert await answer(Following([b"1", b"3", b"4"])) == [[b"2"], [b"2"], []]
+    assert await answer(FollowingCounts([b"1", b"3", b"4"])) == [1, 1, 0]
+    assert await answer(ScanFollowing(b"1", b"0", 10)) == (b"0", [b"2"])
+    assert await answer(FollowerCounts([b"2", b"1"])) == [2, 0]
+    among = await answer(FollowersAmong([(b"2", [b"3", b"4"]), (b"2", None), (b"9", [b"1"]), (b"9", None)]))
     assert [sorted(followers) for followers in among] == [[b"3"], [b"1", b"3"], [], []]
-    assert await store.known([b"n1", b"n3", b"n2"]) == [b"n1", b"n2"]
+    assert await answer(KnownNodes([b"n1", b"n3", b"n2"])) == [b"n1", b"n2"]
 
 
 async def test_a_new_deployment_starts_where_it_is_told(calls: Calls, namespace: str) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from runtime.settings import Settings, load
-from sequencer.candidate import _while_held
+from sequencer.candidate import while_held
 from sequencer.store import LeaseLostError, Store
 from tests.integration.conftest import Calls
 
@@ -32,7 +32,7 @@ async def test_work_that_takes_longer_than_the_lease_keeps_it(calls: Calls, sett
             await asyncio.sleep(LEASE_S / 4)
             assert await calls.call("GET", settings.keys.lease) == b"me"
 
-    await asyncio.wait_for(_while_held(store, work()), PATIENCE_S)
+    await asyncio.wait_for(while_held(store, work()), PATIENCE_S)
 
 
 @pytest.mark.parametrize("holder", [None, "another"])
@@ -47,7 +47,7 @@ async def test_work_ends_at_once_when_the_lease_is_lost(
         finally:
             ended.set()
 
-    holding = asyncio.ensure_future(_while_held(store, work()))
+    holding = asyncio.ensure_future(while_held(store, work()))
     await asyncio.sleep(0)
     await calls.call("SET", settings.keys.lease, holder) if holder else await calls.call("DEL", settings.keys.lease)
     with pytest.raises(LeaseLostError):
@@ -62,5 +62,5 @@ async def test_what_the_work_raises_comes_out_and_renewing_ends(store: Store) ->
 
     before = len(asyncio.all_tasks())
     with pytest.raises(KeyError, match="this"):
-        await asyncio.wait_for(_while_held(store, work()), PATIENCE_S)
+        await asyncio.wait_for(while_held(store, work()), PATIENCE_S)
     assert len(asyncio.all_tasks()) == before

@@ -1,52 +1,16 @@
-"""Stream entries: what makes sense is parsed, what does not is refused and never fatal."""
+"""Reading ahead: how large a batch may be, and which entries make one."""
 
 from collections import deque
 
-import pytest
-
-from contract.entries import Entry, parse_entry
-from contract.events import MAX_SEQUENCE
+from contract.entries import Entry
 from runtime.settings import KIB
 from sequencer.reader import USER_BYTES, batch_limit, take_batch, weight
-
-
-def test_event_lines() -> None:
-    entry = parse_entry(b"1-0", [b"raw", b"1|B\nrubbish\n2|B\n"])
-    events, refused = entry.events()
-    assert [event[0] for event in events if event[1]] == [b"1|B\n", b"2|B\n"]
-    assert refused == [("not an event", b"rubbish\n")]
-
-
-def test_joins_and_leaves() -> None:
-    entry = parse_entry(b"1-0", [b"node", b"n1", b"leave", b"3", b"join", b"1 2"])
-    assert (entry.node, entry.joins, entry.leaves) == (b"n1", [b"1", b"2"], [b"3"])
 
 
 def test_an_entry_weighs_its_bytes_and_forty_for_each_who_comes_or_goes() -> None:
     assert weight(Entry(b"1-0", raw=b"x" * 101)) == 101
     assert weight(Entry(b"1-0", node=b"n", joins=[b"1"] * 3, leaves=[b"2"])) == 160
     assert weight(Entry(b"1-0", raw=b"x" * 101, joins=[b"1"] * 3, leaves=[b"2"])) == 261
-
-
-@pytest.mark.parametrize("number", [2, 70_001, MAX_SEQUENCE])
-def test_a_skip(number: int) -> None:
-    entry = parse_entry(b"1-0", [b"skip_to", b"%d" % number])
-    assert (entry.skip_to, entry.refused) == (number, [])
-
-
-@pytest.mark.parametrize("text", [b"", b"-1", b"x", b"10000000000000000"])
-def test_what_is_no_skip(text: bytes) -> None:
-    entry = parse_entry(b"1-0", [b"skip_to", text])
-    assert (entry.skip_to, entry.refused) == (0, [("unknown stream entry", b"skip_to " + text)])
-
-
-def test_poison() -> None:
-    for fields in ([b"x", b"y"], [b"join", b"1"], [b"node", b"n1"]):
-        entry = parse_entry(b"1-0", fields)
-        events, refused = entry.events()
-        assert events == []
-        assert [reason for reason, _ in refused] == ["unknown stream entry"]
-        assert not entry.node
 
 
 def test_more_users_make_larger_batches_and_the_window_holds_several() -> None:

@@ -2,11 +2,44 @@
 
 import pytest
 
-from sequencer.window import JUNK, Window
+from sequencer.liveness import JUNK, Liveness
+from sequencer.window import Window
 
 
-def window() -> Window:
-    return Window(limit_bytes=100, limit_batches=10, silence_s=5, patience_s=30, look_s=2)
+class Flow:
+    """A window and the liveness of the nodes, used together as `sequencer/commits.py` does."""
+
+    def __init__(
+        self, limit_bytes: int, limit_batches: int, silence_s: float, patience_s: float, look_s: float
+    ) -> None:
+        self._window = Window(limit_bytes, limit_batches)
+        self._liveness = Liveness(silence_s, patience_s, look_s)
+        self.publish = self._window.publish
+        self.behind = self._liveness.behind
+        self.report_of = self._liveness.heartbeat_of
+
+    def observe(self, heartbeats: dict[bytes, bytes], now_s: float) -> None:
+        self._liveness.observe(heartbeats, now_s)
+        self._window.settle(self._liveness.written())
+
+    def to_expel(self) -> dict[bytes, tuple[str, float]]:
+        return self._liveness.to_expel(self._window.held_batch)
+
+    @property
+    def full(self) -> bool:
+        return self._window.full
+
+    @property
+    def unwritten_bytes(self) -> int:
+        return self._window.unwritten_bytes
+
+    @property
+    def nodes(self) -> int:
+        return self._liveness.nodes
+
+
+def window() -> Flow:
+    return Flow(limit_bytes=100, limit_batches=10, silence_s=5, patience_s=30, look_s=2)
 
 
 def test_without_nodes_nothing_is_owed() -> None:
@@ -112,7 +145,7 @@ def test_a_node_that_is_there_with_junk_only_is_expelled_too() -> None:
     assert not subject.full
 
 
-def full_window(**batches: int) -> Window:
+def full_window(**batches: int) -> Flow:
     """A window with batches 301 to 310 published, and nodes that report the batches given, seen at second 0."""
     subject = window()
     look(subject, 0, **batches)
@@ -121,7 +154,7 @@ def full_window(**batches: int) -> Window:
     return subject
 
 
-def look(subject: Window, at_s: float, **batches: int) -> None:
+def look(subject: Flow, at_s: float, **batches: int) -> None:
     """Every node reports anew: none is silent."""
     subject.observe({name.encode(): b"%d %d 0 1" % (batch, at_s * 10) for name, batch in batches.items()}, at_s)
 
@@ -147,7 +180,7 @@ def test_the_limits_are_reached_exactly_and_hold_beyond() -> None:
     for size, full in ((99, False), (1, True), (1, True)):
         subject.publish(1, size)
         assert subject.full == full
-    subject = Window(10_000, 300, 5, 30, 2)
+    subject = Flow(10_000, 300, 5, 30, 2)
     look(subject, 0, a=0)
     for batch in range(1, 303):
         subject.publish(batch, 1)

@@ -5,9 +5,11 @@ import socket
 
 import pytest
 
+from runtime.context import Context
 from runtime.edge.admission import ConnectionLimits
 from runtime.edge.listen import KEEP_ALIVE, limits_of, listen
 from runtime.errors import ParadeError
+from runtime.settings import load
 
 ANYWHERE = ("127.0.0.1", 0)
 
@@ -20,7 +22,7 @@ async def test_accepted_connections_are_asked_whether_they_live() -> None:
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             accepted.set_result(transport)
 
-    server = await listen(Peer, *ANYWHERE, backlog=10, limits=ConnectionLimits(1, 0))
+    server = await listen(Context(load()), Peer, 0, backlog=10, limits=ConnectionLimits(1, 0))
     with socket.create_connection(server.sockets[0].getsockname()):
         transport = await asyncio.wait_for(accepted, 10)
         options = transport.get_extra_info("socket")
@@ -35,9 +37,9 @@ async def test_accepted_connections_are_asked_whether_they_live() -> None:
 
 async def test_a_port_that_is_taken() -> None:
     with socket.create_server(ANYWHERE) as taken:
-        host, port = taken.getsockname()
+        _, port = taken.getsockname()
         with pytest.raises(ParadeError, match="can't listen on"):
-            await listen(asyncio.Protocol, host, port, backlog=10, limits=ConnectionLimits(1, 0))
+            await listen(Context(load()), asyncio.Protocol, port, backlog=10, limits=ConnectionLimits(1, 0))
 
 
 def test_no_more_connections_than_open_files() -> None:
