@@ -37,8 +37,7 @@ class _Task(asyncio.Task[Any]):
 class VirtualLoop:
     """What asyncio's tasks, futures, events and timeouts need of a loop, and no more."""
 
-    def __init__(self, world: Any) -> None:
-        self.world = world
+    def __init__(self) -> None:
         self.errors: list[str] = []
         self._self = cast(asyncio.AbstractEventLoop, self)
         self._now = 0.0

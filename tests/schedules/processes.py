@@ -1,6 +1,7 @@
 """The processes of a simulated deployment: the services' own code on simulated connections."""
 
 import asyncio
+from collections.abc import Callable
 from functools import cache
 from typing import Any, cast
 
@@ -10,9 +11,12 @@ from fanout.node import Node
 from listener.appender import Appender
 from listener.intake import Intake
 from listener.stats import ListenerStats
+from runtime.context import Context
+from runtime.outage import Outage
 from runtime.readiness import Readiness
 from runtime.settings import Settings, load
-from sequencer.candidate import Leader
+from sequencer.candidate import Candidate
+from sequencer.stats import SequencerStats
 from tests.schedules.wire import Wire
 
 KEYS = Keys("sim")
@@ -23,13 +27,9 @@ SLOW_UNSENT_BYTES = 5000
 
 
 @cache
-def settings(name: str, **given: Any) -> Settings:
-    """A process's settings; its Redis URL says which process it is.
-
-    Short times make short schedules, and low limits are crossed all the time.
-    """
+def settings(**given: Any) -> Settings:
+    """The settings of all processes. Short times make short schedules, and low limits are crossed all the time."""
     return load(
-        redis_url=f"redis://{name}",
         namespace=KEYS.namespace,
         lease_s=1.0,
         tick_s=0.4,
@@ -46,6 +46,24 @@ def settings(name: str, **given: Any) -> Settings:
 
 
 RESTART_S = 0.5
+POLL_S = 0.05
+"""Slower polls than the services' own: fewer steps for a schedule."""
+
+
+class _Log:
+    """The services' log, into the trace."""
+
+    def __init__(self, logged: Callable[[str, dict[str, object]], None]) -> None:
+        self._logged = logged
+
+    def debug(self, event: str, **fields: object) -> None:
+        self._logged(event, fields)
+
+    info = warning = error = debug
+
+
+async def _suits(*_: object) -> None:
+    """In place of the checks of a real server's configuration and rights."""
 
 
 class Process:
@@ -53,7 +71,7 @@ class Process:
 
     def __init__(self, world: Any, name: str, options: dict[str, Any]) -> None:
         self.name = name
-        self.settings = settings(name, **options)
+        self.settings = settings(**options)
         self._wires: list[Wire] = []
         self.stalled_until = 0.0
         self.world = world
@@ -72,6 +90,16 @@ class Process:
     @property
     def alive(self) -> bool:
         return self.task is not None
+
+    def context(self) -> Context:
+        """The process's way to the outside: into the world, with time, names and log from there."""
+        return Context(
+            self.settings,
+            log=_Log(self.world.logged),
+            open_link=lambda _, timeout_s, __: self.world.connect(self, timeout_s),
+            random_hex=self.world.name,
+            least_poll_s=POLL_S,
+        )
 
     def connected(self, wire: Wire) -> None:
         self._wires.append(wire)
@@ -104,7 +132,8 @@ class Process:
 
 class SequencerProcess(Process):
     async def main(self) -> None:
-        await Leader(self.settings, Readiness()).run(self.stop)
+        context = self.context()
+        await Candidate(context, Outage(context, Readiness()), SequencerStats(), check=_suits).run(self.stop)
 
 
 class ListenerProcess(Process):
@@ -116,17 +145,16 @@ class ListenerProcess(Process):
         self.appender: Appender | None = None
 
     async def main(self) -> None:
-        self.intake = Intake(self.settings.listener_buffer_bytes, lambda _: None)
-        self.appender = Appender(self.settings, self.intake, Readiness(), ListenerStats())
+        context, intake = self.context(), Intake(self.settings.listener_buffer_bytes, lambda _: None)
+        self.appender = Appender(context, intake, Outage(context, Readiness()), ListenerStats())
         for chunk in self.sent:
-            self.intake.put(chunk)
+            intake.put(chunk)
         await self.appender.run()
 
     def send(self, chunk: bytes) -> None:
         self.sent.append(chunk)
         if self.appender is not None:
-            self.intake.put(chunk)
-            self.appender.notify()
+            self.appender.accept(chunk)
 
 
 class NodeProcess(Process):

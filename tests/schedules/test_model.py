@@ -15,7 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from contract.entries import parse_entry
+from contract.entries import Entry, parse_entry
 from contract.frames import after, stream_id
 from fanout.clients.server import ClientServer
 from fanout.session import Life
@@ -25,9 +25,11 @@ from fanout.upstream.clock import RedisClock
 from fanout.upstream.feed import Feed, FrameLostError
 from fanout.upstream.heartbeat import ANNOUNCE, ExpelledError, Membership
 from listener.appender import APPEND
+from runtime.context import Context
 from runtime.redis.link import RedisLink, RedisRefusedError
 from runtime.settings import MIB, load
 from sequencer.batch import Batch
+from sequencer.graph import Graph
 from sequencer.reader import take_batch
 from sequencer.stats import SequencerStats
 from sequencer.store import Store
@@ -37,7 +39,6 @@ from tests.schedules.processes import KEYS
 from tests.schedules.redis_double import Redis, RefusedError, SortedSet, Stream
 from tests.schedules.reference import Event, Oracle
 from tests.schedules.witness import Witness
-from tests.schedules.world import simulated
 
 USERS = 3
 T = TypeVar("T")
@@ -55,6 +56,15 @@ options = st.fixed_dictionaries(
         "linger_s": st.sampled_from([0.0, 1.0]),
     }
 )
+
+
+class NoLog:
+    """Nothing is logged."""
+
+    def debug(self, event: str, **fields: object) -> None:
+        pass
+
+    info = warning = error = debug
 
 
 async def nothing() -> None:
@@ -184,14 +194,12 @@ class Core(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = VirtualLoop(self)
+        self.loop = VirtualLoop()
         self.redis = Redis(lambda: 0.0, lambda node, message: node.published.append(message))
         self.calls = Calls(self)
         self._clock = 0
         self.now_s = 0.0
         self._names = 0
-        self._simulated = simulated()
-        self._simulated.__enter__()
 
     # What the services need
 
@@ -211,10 +219,7 @@ class Core(RuleBasedStateMachine):
         self.witness.after_command(command, reply, self._clock, self._clock)
         return reply
 
-    def logged(self, event: str, fields: dict[str, object]) -> None:
-        pass
-
-    def name(self) -> str:
+    def name(self, _: int) -> str:
         self._names += 1
         return f"{self._names}"
 
@@ -230,6 +235,7 @@ class Core(RuleBasedStateMachine):
     @initialize(drawn=events, options=options)
     def start(self, drawn: list[tuple[str, int, int]], options: dict[str, Any]) -> None:
         self.settings = load(namespace=KEYS.namespace, **options)
+        self.context = Context(self.settings, log=NoLog(), random_hex=self.name)
         self.sequence = [Event(number, *event) for number, event in enumerate(drawn, 1)]
         self.unsent = list(self.sequence)
         self.sent: list[bytes] = []
@@ -250,10 +256,11 @@ class Core(RuleBasedStateMachine):
         self.do(self._load())
 
     async def _load(self) -> None:
-        store = Store(self.calls, self.settings, "token")
+        store = Store(self.calls, self.settings, "token", random_hex=self.name)
         await store.prepare()
         assert await store.acquire()
-        self.term = Term(store, cast(RedisLink, None), self.settings, SequencerStats())
+        graph = self.graph = Graph(self.calls, KEYS)
+        self.term = Term(self.context, store, graph, cast(RedisLink, None), SequencerStats())
         await self.term.begin()
 
     @precondition(lambda self: self.unsent)
@@ -278,11 +285,14 @@ class Core(RuleBasedStateMachine):
     def compute(self, entries: int) -> None:
         """The sequencer computes a batch; it is not committed yet."""
         read = deque(parse_entry(*entry) for entry in self._unread(entries))
-        self.batch = self.do(self.term._assembly.make(take_batch(read, MIB), MIB))
+        self.batch = self.do(self._make(take_batch(read, MIB)))
+
+    async def _make(self, entries: deque[Entry]) -> Batch:
+        return await self.graph.answered(self.term._assembly.make(entries, MIB))
 
     def _unread(self, count: int) -> list[Any]:
         """The next entries for the sequencer, as Redis answers them."""
-        position = after(self.term._position[1])
+        position = after(self.term.commits.position[1])
         return list(self.run([b"XRANGE", KEYS.events.encode(), position, b"+", b"COUNT", b"%d" % count]))
 
     @precondition(lambda self: self.batch is not None)
@@ -300,12 +310,12 @@ class Core(RuleBasedStateMachine):
         """A batch without events, which may expel a node; also between the making of a batch and its commit."""
         gone = self.nodes[place].life._name
         if expel:
-            self.term._routing.drop_node(gone)
-        self._commit(Batch(*self.term._position, gone=(gone,) * expel))
+            self.term._assembly.routing.drop_node(gone)
+        self._commit(Batch(*self.term.commits.position, gone=(gone,) * expel))
 
     def _commit(self, batch: Batch) -> None:
         self.do(self.term._send(batch))
-        self.do(self.term._settle())
+        self.do(self.term.commits.settle())
 
     @rule(place=st.integers(0, 1), user=st.integers(1, USERS))
     def join(self, place: int, user: int) -> None:
@@ -346,9 +356,9 @@ class Core(RuleBasedStateMachine):
         batch, self.batch = self.batch, None
         if batch is None:
             read = deque(parse_entry(*entry) for entry in self._unread(4))
-            batch = await self.term._assembly.make(take_batch(read, MIB), MIB)
+            batch = await self._make(take_batch(read, MIB))
         await self.term._send(batch)
-        await self.term._settle()
+        await self.term.commits.settle()
 
     @precondition(lambda self: self.late)
     @rule()
@@ -443,11 +453,8 @@ class Core(RuleBasedStateMachine):
         assert ahead - unread <= waiting <= ahead
 
     def teardown(self) -> None:
-        try:
-            if hasattr(self, "nodes"):
-                self._finish()
-        finally:
-            self._simulated.__exit__(None, None, None)
+        if hasattr(self, "nodes"):
+            self._finish()
 
     def _finish(self) -> None:
         """Let everything arrive."""
@@ -466,7 +473,7 @@ class Core(RuleBasedStateMachine):
             self.deliver_all()
         serving = {node.life._name for node in self.nodes}
         ended = tuple(name for name in self.run([b"HKEYS", KEYS.nodes.encode()]) if name not in serving)
-        self._commit(Batch(*self.term._position, gone=ended))
+        self._commit(Batch(*self.term.commits.position, gone=ended))
         self.witness.check_state()
         here = [connection for node in self.nodes for connection in node.connections]
         for connection in self.connections:

@@ -1,6 +1,5 @@
 """Ten thousand schedules, each judged byte by byte; and proof that the judge notices when something is broken."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,12 @@ from sequencer.batch import Batch
 from sequencer.follows import Follows
 from sequencer.ordering import Ordering
 from tests.schedules.witness import WrongError
-from tests.schedules.world import play, simulated
+from tests.schedules.world import play
 
 SCHEDULES = 10_000
 CHUNK = 500
 FINDS_WITHIN = 2_000
 """Schedules within which each sabotage must show."""
-
-
-@pytest.fixture(autouse=True)
-def simulation() -> Iterator[None]:
-    with simulated():
-        yield
 
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))

@@ -107,7 +107,7 @@ class Wire:
         self._commands.feed(data)
         while self.open and (command := self._commands.gets()) is not False:
             if self._rng.random() < self._noise.cut_before:
-                self._loop.world.trace("cut before", self.owner, command[0])
+                self.owner.world.trace("cut before", self.owner, command[0])
                 self.cut()
             else:
                 self._execute(command)
@@ -116,7 +116,7 @@ class Wire:
     def _execute(self, command: list[bytes]) -> None:
         name = command[0]
         if self._rng.random() < self._noise.refuse:
-            self._loop.world.trace("refused", self.owner, command[0])
+            self.owner.world.trace("refused", self.owner, command[0])
             self._answers.append(encode(RefusedError(f"NOPERM this user may not run {name.decode()}")))
         elif name == b"SUBSCRIBE":
             self._redis.subscribe(self, command[1:])
@@ -133,9 +133,9 @@ class Wire:
                 return
             self._answers.append(encode(reply))
             self.flush()
-            self._loop.world.saw(self.owner, command, reply, self._answered_s)
+            self.owner.world.saw(self.owner, command, reply, self._answered_s)
         if self._rng.random() < self._noise.cut_after:
-            self._loop.world.trace("cut after", self.owner, command[0])
+            self.owner.world.trace("cut after", self.owner, command[0])
             self.cut()
 
     def wake(self) -> None:
@@ -159,7 +159,7 @@ class Wire:
         """Send on what one command has published to this connection."""
         if self._messages:
             if self._rng.random() < self._noise.lose_batch:
-                self._loop.world.trace("lost", self.owner, self._messages)
+                self.owner.world.trace("lost", self.owner, self._messages)
             else:
                 self._answers += self._messages
                 self.flush()

@@ -1,24 +1,10 @@
 """One schedule: a deployment, its clients and sources, and everything that goes wrong, all from one seed."""
 
 import asyncio
-import contextlib
 import random
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any, cast
-from unittest import mock
 
-import fanout.node
-import fanout.session
-import fanout.upstream.heartbeat
-import fanout.writer
-import listener.appender
-import runtime.edge.listen
-import runtime.outage
-import sequencer.assembly
-import sequencer.candidate
-import sequencer.store
-import sequencer.term
 from fanout.upstream.heartbeat import BEAT
 from runtime.errors import RedisUnavailableError
 from runtime.redis.link import RedisLink
@@ -43,7 +29,7 @@ class World:
         self.rng = rng = random.Random(seed)
         self._print_line = print_line
         self.over = False
-        self.loop = VirtualLoop(self)
+        self.loop = VirtualLoop()
         self.redis = Redis(self.loop.time, Wire.message)
         self.noise = Noise()
         self._names = iter(range(1, 1_000_000))
@@ -101,10 +87,8 @@ class World:
 
     # What services and wires call
 
-    async def connect(self, url: str, timeout_s: float) -> RedisLink:
-        """In place of runtime.redis.link.connect."""
-        name = url.removeprefix("redis://")
-        owner = next(process for process in self.processes if process.name == name)
+    async def connect(self, owner: Process, timeout_s: float) -> RedisLink:
+        """A process opens a connection to Redis."""
         task = owner.task
         await asyncio.sleep(self.rng.random() * 0.003)
         if owner.task is not task or self.rng.random() < self.noise.cut_before:
@@ -135,7 +119,8 @@ class World:
         """A client whose node closed its connection connects anew."""
         self.loop.call_later(0.1 * connection.user, self._connect, connection.node, connection.user)
 
-    def name(self) -> str:
+    def name(self, _: int) -> str:
+        """A name that no other process or term has."""
         return f"{next(self._names):04x}"
 
     # The schedule
@@ -281,50 +266,6 @@ class World:
     def _raise_errors(self) -> None:
         if self.loop.errors:
             raise WrongError("; ".join(self.loop.errors))
-
-
-class _Log:
-    """In place of the services' loggers: into the trace."""
-
-    def _line(self, event: str, **fields: object) -> None:
-        _world().logged(event, fields)
-
-    debug = info = warning = error = _line
-
-
-def _world() -> World:
-    return cast(World, cast(VirtualLoop, asyncio.get_running_loop()).world)
-
-
-async def _connect(url: str, timeout_s: float, _: str) -> RedisLink:
-    return await _world().connect(url, timeout_s)
-
-
-async def _suits(*_: object) -> None:
-    """In place of what looks at the server's configuration and permissions."""
-
-
-LOGGING = (
-    *(sequencer.candidate, sequencer.term, sequencer.assembly, fanout.node, fanout.session, fanout.upstream.heartbeat),
-    *(runtime.edge.listen, runtime.outage, listener.appender),
-)
-
-
-@contextlib.contextmanager
-def simulated() -> Iterator[None]:
-    """The services connect to, log to and are named by the world whose loop runs; polling is slower."""
-    names = SimpleNamespace(token_hex=lambda _: _world().name())
-    with contextlib.ExitStack() as stack:
-        for module in (sequencer.candidate, fanout.node, listener.appender):
-            stack.enter_context(mock.patch.object(module, "connect", _connect))
-        for module in LOGGING:
-            stack.enter_context(mock.patch.object(module, "log", _Log()))
-        for module in (sequencer.candidate, sequencer.store, fanout.session):
-            stack.enter_context(mock.patch.object(module, "secrets", names))
-        stack.enter_context(mock.patch.object(sequencer.candidate, "check_server", _suits))
-        stack.enter_context(mock.patch.object(sequencer.term, "WINDOW_POLL_S", 0.05))
-        stack.enter_context(mock.patch.object(fanout.writer, "WAIT_POLL_S", 0.05))
-        yield
 
 
 def play(seed: int, print_line: Callable[[str], None] | None = None) -> None:
