@@ -2,7 +2,7 @@
 
 Rules kept here:
 
-- A line is an event or it is not; there is no third kind. What is not an event is refused whole.
+- A line is an event or it is refused whole.
 - The bytes of a line are never changed: a notification is the line as the source sent it.
 - Equal ids are equal bytes (no leading zero), so ids need no normalising anywhere.
 
@@ -19,7 +19,7 @@ from typing import Final
 
 MAX_SEQUENCE: Final = 2**53 - 1
 MAX_LINE_BYTES: Final = 1024
-"""Longer lines are refused unread. The longest event has 62 bytes; the rest is room for a clear record."""
+"""Longer lines are refused unread. The longest event has 62 bytes; the rest makes refused lines recognisable."""
 SAMPLE_BYTES: Final = 64
 """How much of a refused line is kept for the record."""
 
@@ -43,5 +43,5 @@ is_user_id = re.compile(_ID).fullmatch
 
 
 def malformed(chunk: bytes) -> list[bytes]:
-    """The lines of `chunk` that are not events, as received. For the rare chunk that has any."""
+    """The lines of `chunk` that are not events, as received. For the few chunks that have any."""
     return [match[0] for match in re.finditer(_LINE, chunk) if not match[2]]

@@ -44,7 +44,7 @@ def after(cursor: bytes) -> bytes:
 
 
 SAFE = b"safe="
-"""How a message begins which says that replicas have the batches up to a number."""
+"""Begins a message that says up to which batch the replicas have everything."""
 
 
 def safe_batch(payload: bytes) -> int | None:

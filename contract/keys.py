@@ -19,7 +19,7 @@ class Keys:
 
     @property
     def events(self) -> str:
-        """Stream: `raw` chunks of event lines; `join`/`leave` of users, with their `node`."""
+        """Stream: event lines, presence of users, skips (`contract/entries.py`)."""
         return self.prefix + "events"
 
     @property
@@ -34,52 +34,52 @@ class Keys:
 
     @property
     def followers(self) -> str:
-        """Prefix of the sets that hold who follows a user."""
+        """Prefix of the sets of a user's followers."""
         return self.prefix + "followers:"
 
     @property
     def following(self) -> str:
-        """Prefix of the sets that hold whom a user follows."""
+        """Prefix of the sets of those whom a user follows."""
         return self.prefix + "following:"
 
     @property
     def online(self) -> str:
-        """Prefix of the sets that hold the users of a node, connected or lingering."""
+        """Prefix of the sets of a node's users, connected or lingering."""
         return self.prefix + "online:"
 
     @property
     def nodes(self) -> str:
-        """Hash: fanout node → its last heartbeat."""
+        """Hash: fanout node → its last heartbeat (`contract/reports.py`)."""
         return self.prefix + "nodes"
 
     @property
     def services(self) -> str:
-        """Hash: `<service>/<name>` → what it said about itself last, `<Redis time, ms> <JSON>`."""
+        """Hash: `<service>/<name>` → its last report (`contract/reports.py`)."""
         return self.prefix + "services"
 
     @property
     def lease(self) -> str:
-        """String that expires: the name of the process that sequences now."""
+        """String that expires: the token of the process that sequences."""
         return self.prefix + "lease"
 
     @property
     def deliveries(self) -> str:
-        """Stream, bounded: the journal of the last batches, in parts with the ids `<batch>-<part>`."""
+        """Stream, bounded: the journal of the last batches (`contract/frames.py`)."""
         return self.prefix + "deliveries"
 
     @property
     def rejected(self) -> str:
-        """Stream, capped: `line` and `reason` of what was refused."""
+        """Stream, capped: refused lines and skipped numbers (`contract/entries.py`)."""
         return self.prefix + "rejected"
 
     def type_of(self, key: str) -> str:
-        """What Redis's TYPE says of a key of this deployment; empty for what is none."""
+        """What Redis's TYPE says of a key of this deployment; empty for any other key."""
         sets = (self.followers, self.following, self.online)
         return self.types.get(key) or ("set" if key.startswith(sets) else "")
 
     @property
     def types(self) -> dict[str, str]:
-        """The keys that there is one of, and their types."""
+        """The keys of a deployment that are not prefixes, and their types."""
         return {
             **dict.fromkeys((self.events, self.deliveries, self.rejected), "stream"),
             **dict.fromkeys((self.state, self.nodes, self.services), "hash"),
@@ -89,7 +89,7 @@ class Keys:
 
     @property
     def check(self) -> str:
-        """Key and channel that exist for a moment, to see what the Redis user may do."""
+        """Key and channel that exist for a moment, to find out what the Redis user may do."""
         return self.prefix + "check"
 
     @property

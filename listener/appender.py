@@ -1,8 +1,8 @@
 """Appends what the intake holds to the stream: one entry under way at a time.
 
-While Redis answers slowly the intake fills and entries grow (up to `entry_bytes`); when it is quiet each
-chunk goes out alone, at once, and only what follows on its heels is gathered for a moment. An append whose
-answer was lost is repeated: the sequencer drops the copy.
+While Redis answers slowly the intake fills and entries grow (up to `entry_bytes`). When it is quiet each chunk is
+appended alone and at once; chunks that follow closely are gathered for a moment. An append whose answer was lost is
+repeated: the sequencer drops the copy.
 """
 
 import asyncio

@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-- What comes out is what came in: whole lines, in order, terminators included.
-- A line over the limit is refused without being kept, and the line after it still counts.
+- Whole lines come out as they came in, in order, with their line ends.
+- A line over the limit is refused without being kept, and the line after it is still taken.
 - At most one unfinished line is held, so a framer never holds more than the limit.
 """
 

@@ -3,8 +3,8 @@
 Rules kept here:
 
 - Chunks leave in the order they came, so each source's own order is kept.
-- Over the high mark the sockets rest; they go on below the low mark (half of it).
-- Every chunk that was taken in is handed out; nothing is dropped.
+- Over the limit the sockets are not read; below half of it they are read again.
+- Every chunk is handed out; nothing is dropped.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from listener.framing import cut
 
 
 class Intake:
-    """Whole lines that wait to be appended. `on_full(True)` asks the sockets to rest, `False` to go on."""
+    """Whole lines that wait to be appended. `on_full(True)` asks to stop reading, `on_full(False)` to continue."""
 
     def __init__(self, limit_bytes: int, on_full: Callable[[bool], None]) -> None:
         self.held_bytes = 0

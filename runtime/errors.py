@@ -15,7 +15,7 @@ class RedisUnavailableError(ParadeError):
 
 
 class RedisRightsError(RedisUnavailableError):
-    """Redis does not let its user do what is needed. Services wait until it is granted, commands give up."""
+    """The Redis user lacks a right. Services wait until it is granted, commands give up."""
 
 
 class RedisUnsuitableError(ParadeError):
@@ -23,7 +23,7 @@ class RedisUnsuitableError(ParadeError):
 
 
 class RedisDataError(RedisUnavailableError):
-    """What a key holds makes no sense: somebody else wrote it. Services wait until it is mended, commands give up."""
+    """A key holds what Parade never wrote. Services wait until it is fixed, commands give up."""
 
     def __init__(self, key: str, problem: str, advice: str) -> None:
         super().__init__(f"{key} {problem}: {advice}")

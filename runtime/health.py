@@ -1,8 +1,8 @@
-"""HTTP side of a service: `/livez` says that it runs, `/readyz` whether it can do its work and why not, `/metrics`
+"""A service's health port: `/livez` says that it runs, `/readyz` whether it can do its work and why not, `/metrics`
 what it counts.
 
-A load balancer asks `/readyz` and gives a node that is not ready no new connections. `runtime/edge/web.py` sees to it
-that nobody who reaches the port can keep others from it, or use up the open files that clients need.
+A load balancer asks `/readyz` and gives a node that is not ready no new connections. `runtime/edge/web.py`
+makes sure that no caller can keep others from the port, or use up the open files that clients need.
 """
 
 import asyncio

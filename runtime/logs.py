@@ -1,7 +1,6 @@
 """Logging: one event name a line, to standard error; for people on a terminal, JSON otherwise.
 
-Whatever a line quotes is escaped here, once, whoever sent it: what runs in a process logs through one of the two
-ways below.
+Everything that a line quotes is escaped here, once: all code of a process logs through one of the two ways below.
 """
 
 import logging
@@ -38,7 +37,7 @@ def configure(service: str, level: str) -> None:
 
 
 def configure_libraries() -> None:
-    """Have the warnings of libraries (asyncio, the HTTP server) on standard error, escaped as well."""
+    """Write the warnings of libraries (asyncio, the HTTP server) to standard error, escaped as well."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Escaping())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -61,5 +60,5 @@ def _escape(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping
 
 
 def _traceback(text: str) -> str:
-    # Set in, so that no line of an error's text can pass for a line of the log.
+    # Indented, so that no line of an error's text can pass for a line of the log.
     return "\n".join(f"  {printable(line)}" for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""Stats in the form that Prometheus reads. Made when it asks, so that nothing is spent on it otherwise."""
+"""Stats in the form that Prometheus reads, made when it asks."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -1,17 +1,17 @@
-"""Redis away and back: each said once, with how long it took, and shown in the service's readiness."""
+"""Redis away and back: each is logged once, with the duration, and shown in the service's readiness."""
 
 from runtime.context import Context
 from runtime.errors import RedisDataError, RedisRightsError
 from runtime.readiness import Readiness
 
 AGAIN_S = 60.0
-"""Time between two lines that say the same of what somebody has to mend. A service that gets on for a moment, and then
-meets the same again, would say it every time."""
+"""Time between two log lines about the same problem that the operator has to fix. A service that works for a moment
+and then meets it again would log it every time."""
 REASONS_KEPT = 100
 
 
 class Outage:
-    """Whether Redis is away for this service. Away is also a Redis that answers but refuses what the service needs."""
+    """Whether Redis is away for this service, which includes a Redis that answers but refuses what is needed."""
 
     def __init__(self, context: Context, readiness: Readiness) -> None:
         self._context = context
@@ -21,7 +21,7 @@ class Outage:
         self._told_s: dict[str, float] = {}
 
     def begins(self, problem: Exception, **facts: object) -> None:
-        """Redis is away; saying so again changes nothing, unless it is something else that somebody has to mend."""
+        """Redis is away. Repeating it changes nothing, unless it is another problem that the operator has to fix."""
         reason, now_s = str(problem), self._context.now_s()
         self._readiness.lacks("redis", reason)
         is_new = self._since_s is None
@@ -33,7 +33,7 @@ class Outage:
             self._context.log.warning("redis_away", reason=reason, **facts)
 
     def ends(self) -> None:
-        """Redis takes what there is: a connection alone proves nothing."""
+        """Redis accepts the service's work; a connection alone proves nothing."""
         self._readiness.has("starting", "redis")
         if self._since_s is None:
             return

@@ -1,4 +1,4 @@
-"""What every service's `__main__` shares: settings, logging, event loop, signals and exit status."""
+"""A service's life, as every `__main__` needs it: settings, logging, event loop, signals, exit status."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ def run(service: str, main: Main) -> None:
         _end(service, str(problem), problem.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)  # before the handlers were in place
-    except Exception as problem:  # none is expected; whoever runs the service gets a line, the log where it came from
+    except Exception as problem:  # none is expected: one line for the operator, the traceback in the log
         log.error("internal_error", exc_info=problem)
         _end(service, f"internal error: {type(problem).__name__}: {problem}", 1)
 
@@ -57,7 +57,7 @@ async def shown(service: str, context: Context, status: Status) -> AsyncIterator
 
 
 async def until_one_ends(stop: asyncio.Event, *parts: "asyncio.Task[None]") -> Exception | None:
-    """Wait until the service is told to stop, or until one of its parts ends by itself, which ends the service.
+    """Wait until the service is told to stop, or until one of its parts ends by itself, which ends the service too.
 
     Returns what that part ended with, so that the service can raise it once everything is in order.
     """
@@ -73,7 +73,7 @@ async def until_one_ends(stop: asyncio.Event, *parts: "asyncio.Task[None]") -> E
 
 
 async def conclude(problem: Exception | None, part: "asyncio.Task[None]") -> None:
-    """The service's last step: raise what ended it or its main part; a main part that goes on is cut off."""
+    """The service's last step: raise what ended it or its main part; a main part that still runs is cancelled."""
     if not part.done():
         await tasks.end([part])
     elif problem is None:
@@ -120,10 +120,10 @@ async def _until_stopped(main: Main, settings: Settings) -> None:
 
 
 class _Broken:
-    """What the event loop caught, since nobody waits for a callback: the service ends with it, there and then.
+    """An exception of a callback, which the event loop caught: it ends the service at once.
 
-    What was left half done is not known, so nothing more is written. A callback of a connection is different: the loop
-    has closed the connection, and whoever has it goes on.
+    What was left half done is unknown, so nothing more is written. In a callback of a connection it is different: the
+    loop has closed that connection, and the rest of the service goes on.
     """
 
     def __init__(self, main: "asyncio.Task[None] | None") -> None:
@@ -140,7 +140,7 @@ class _Broken:
 
 
 def _watch_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    # The parent holds the other end; when it dies, however it dies, this service does not stay behind.
+    # The parent holds the other end: however it dies, this service ends too.
     while os.read(0, 4096):
         pass
     with contextlib.suppress(RuntimeError):  # the loop has just ended by itself

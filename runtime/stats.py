@@ -1,7 +1,7 @@
-"""What a service counts about itself: declared once, shown as metrics and in Redis. Pure.
+"""What a service counts: declared once, shown as metrics and in its report. Pure.
 
 A service's stats are a dataclass whose fields are made by `counter`, `gauge`, `by_reason` and `histogram`, each
-with its meaning. The hot path adds to plain numbers; whoever wants to see them does the work of showing.
+with its meaning. The hot path adds to plain numbers; all other work is done when they are shown.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ def histogram(meaning: str, bounds: tuple[float, ...] = SECONDS) -> Any:
 
 
 def clear_gauges(stats: Any) -> None:
-    """What they measured is over."""
+    """Reset every gauge to 0."""
     for field in dataclasses.fields(stats):
         if field.metadata["kind"] == "gauge":
             setattr(stats, field.name, 0)
@@ -73,7 +73,7 @@ def as_json(stats: Any) -> dict[str, Any]:
 
 
 def quantile(counts: list[int], share: float, bounds: tuple[float, ...] = SECONDS) -> float | None:
-    """About the value below which this share of the observations lies; None without any."""
+    """Estimate the value below which this share of the observations lies; None without any."""
     total = sum(counts)
     if not total:
         return None

@@ -6,7 +6,7 @@ from typing import Any
 
 
 async def end(tasks: Iterable["asyncio.Future[Any] | None"]) -> None:
-    """Cancel tasks and wait until they have ended; what they raised has been raised where it was awaited, or is moot.
+    """Cancel tasks and wait until they have ended; their exceptions are ignored.
 
     All are cancelled before the first wait, so that none is left behind when the caller is cancelled meanwhile.
     """

@@ -1,4 +1,4 @@
-"""What one batch changes, and how that is handed to the commit script. Pure."""
+"""What one batch changes, and the arguments by which the commit script is told. Pure."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -23,13 +23,13 @@ class Stamp:
     journal_first: int
     rejected_entries: int
     rejected_per_batch: int
-    """Refused lines that are recorded; more are only counted, so that rubbish stays cheap."""
+    """Refused lines that are recorded; more are only counted, so that malformed input stays cheap."""
     journal_part_users: int
 
 
 @dataclass(slots=True)
 class Batch:
-    """All that one commit makes true. Field by field the sections that `commit.lua` reads."""
+    """Everything that one commit makes true; the fields are the sections that `commit.lua` reads."""
 
     next: int
     cursor: bytes

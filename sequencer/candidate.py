@@ -58,7 +58,7 @@ class Candidate:
         self.token = f"{socket.gethostname()}-{os.getpid()}-{context.random_hex(3)}"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Sequence or stand by until told to stop. Redis away and back is said once each."""
+        """Sequence or stand by until told to stop. Redis away and back is logged once each."""
         while not stop.is_set():
             links: list[RedisLink] = []
             try:
@@ -86,7 +86,7 @@ class Candidate:
                     link.close()
 
     def _leads_no_more(self) -> None:
-        # At once, and not after the pause before the next try: others may lead by then.
+        # At once, and not after the pause before the next try: another may lead by then.
         self._term = None
         clear_gauges(self._stats)
 
@@ -102,7 +102,7 @@ class Candidate:
         return {"token": self.token, "role": "standby" if self._term is None else "leader"}
 
     def _has_committed(self) -> None:
-        # Loading proves nothing: what makes every commit fail is met only then.
+        # Loading proves nothing: what makes every commit fail shows only here.
         self._backoff.reset()
         self._outage.ends()
 

@@ -12,7 +12,7 @@ from runtime.redis.url import redacted
 from runtime.settings import Settings
 
 NOBODY = "0"
-"""No user's id, and no node's name."""
+"""An id that no user has, and a name that no node has."""
 
 
 async def check_server(calls: Calls, context: Context, said: set[Finding]) -> None:

@@ -1,9 +1,9 @@
 """Whom the online users follow, while that is still being read from Redis. Pure.
 
 A user can follow half a million others, and eighteen thousand users can come at once. Reading all of that takes
-seconds, and nobody is to wait for it. So a user who comes is *loading* at first: the set in Redis is read piece by
-piece between batches (`sequencer/loading.py`), and until that is done an author whom it may hold is asked about
-before a status update of theirs is routed: who of the loading users follows them?
+seconds, and no other user should wait for it. So a new user is *loading* at first: the set in Redis is read piece by
+piece between batches (`sequencer/loading.py`). Until that is done, Redis is asked about an author before one of the
+author's status updates is routed: which of the loading users follow the author?
 
 Both kinds of answer come from a Redis that has the batches up to the last one sent, while this index is at the event
 to be routed next. What lies between is known here: a follow is entered as it is routed, and an unfollow of a loading
@@ -14,7 +14,7 @@ Rules kept here:
 - A user enters before the first event of a batch, when Redis has every change up to that event.
 - For each user who is not loading the index is whole and exact at every event.
 - For a loading user it is exact for each author who was asked about since the user came.
-- No call takes longer than what it is given: whole sets are entered and left in pieces.
+- No call takes longer than its argument allows: large sets are entered and left in pieces.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ Outbox = list[bytes]
 
 @dataclass(slots=True)
 class Loading:
-    """A user whose set is not all here."""
+    """A user whose set is not all here yet."""
 
     number: int
     """Counts up from user to user, in the order in which they came."""
@@ -58,7 +58,7 @@ class Follows:
     # Users
 
     def enter(self, user: bytes, outbox: Outbox) -> None:
-        """A user came of whose set nothing is known."""
+        """A user came; nothing of the set is known."""
         self._entered += 1
         self.loading[user] = Loading(self._entered)
         self._following[user] = set()
@@ -72,13 +72,13 @@ class Follows:
     # The graph, event by event
 
     def follow(self, follower: bytes, followee: bytes) -> None:
-        """An online user follows somebody from here on."""
+        """An online user follows an author from here on."""
         self._link(follower, followee)
         if follower in self.loading:
             self.loading[follower].unfollowed.discard(followee)
 
     def unfollow(self, follower: bytes, followee: bytes) -> None:
-        """An online user follows somebody no longer."""
+        """An online user no longer follows an author."""
         if follower in self.loading:
             self.loading[follower].unfollowed.add(followee)
         if followee in self._following[follower]:

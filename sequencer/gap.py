@@ -27,16 +27,16 @@ class Gap:
         return now_s - self._since_s if self._since_s is not None else 0.0
 
     def is_long(self, now_s: float) -> bool:
-        """It is missing for so long that someone should look."""
+        """It has been missing for so long that the operator should look."""
         return self.age_s(now_s) >= self._warning_s
 
     def warning_is_due(self, now_s: float) -> bool:
-        """Whether to warn now; asking says that it is done."""
+        """Whether to warn now. If so, the warning counts as given."""
         if not self.is_long(now_s) or (self._warned_s is not None and now_s - self._warned_s < AGAIN_S):
             return False
         self._warned_s = now_s
         return True
 
     def is_over(self, now_s: float) -> bool:
-        """It is to be given up, by `gap_timeout_s`."""
+        """It is to be given up, because of `gap_timeout_s`."""
         return 0 < self._timeout_s <= self.age_s(now_s)

@@ -1,13 +1,13 @@
 """How much of the journal is kept. Pure.
 
-The journal is for nodes that missed something. It is bounded by bytes; what an earlier term wrote counts as
-half the limit, since nobody remembers its sizes.
+The journal is for nodes that missed something. It is bounded by bytes. The sizes of what an earlier term wrote are
+unknown here; all of it counts as half the limit.
 """
 
 from collections import deque
 
 ENTRY_BYTES = 200
-"""What an entry costs in Redis beside its contents, about."""
+"""About what an entry costs in Redis beside its contents."""
 
 
 class Journal:

@@ -7,8 +7,8 @@ Rules kept here:
   Late and duplicate events are dropped and counted; a conflict is refused and recorded. The first wins.
 - Missing numbers below `skip_to` are given up: they count as released, and come too late from then on.
 - Nothing waits further ahead than `reach`, which bounds the map.
-- `newly_waiting` names each event once: what was released and put back, or waits for longer than one batch, is in
-  Redis already.
+- `newly_waiting` names each event once: an event that was released and put back, or that waits for more than one
+  batch, is in Redis already.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ class Ordering:
         """Let parsed events wait. Returns (reason, line) of those refused; counts what happened."""
         try:
             fresh = dict(zip(map(int, map(_number, events)), events, strict=True))
-        except ValueError:  # an empty number: lines that are not events, recorded by whoever parsed them
+        except ValueError:  # an empty number: lines that are not events, which the parser records
             return self.accept([event for event in events if event[1]], counts)
         counts["received"] += len(events)
         if self._all_new(fresh, len(events)):
@@ -87,7 +87,7 @@ class Ordering:
         self._skipped = [(first, last) for first, last in self._skipped if first < self.next]
 
     def settle(self) -> None:
-        """Whatever could be released has been: of what was accepted since the last call, note what waits.
+        """All that can be released has been: note which of the events accepted since the last call wait.
 
         Called entry by entry, so that events are let go while they are in the processor's cache; after `put_back`,
         so that an event put back counts as newly waiting only when it came since the last batch.

@@ -97,7 +97,7 @@ class Reader:
         return taken
 
     def give_back(self, entries: deque[Entry]) -> None:
-        """The last entries taken did not fit into the batch: they come first again."""
+        """Entries that did not fit into the batch come first again."""
         if entries:
             self._held_bytes += sum(weight(entry) for entry in entries)
             self._entries.extendleft(reversed(entries))

@@ -1,9 +1,9 @@
-"""Deciding who is told of an event. Pure, and the hottest loop of the system.
+"""Which users are notified of an event. Pure, and the hottest loop of the system.
 
 Rules kept here:
 
-- Memory holds online users only: an outbox for each, and the authors they follow (`sequencer/follows.py`). Who is
-  offline costs nothing, whatever the size of the graph.
+- Memory holds online users only: an outbox for each, and the authors they follow (`sequencer/follows.py`). Offline
+  users cost nothing, whatever the size of the graph.
 - A status update goes to those who follow the author at that point of the sequence: the graph of online
   users changes event by event, in the same loop that routes.
 """
@@ -27,7 +27,7 @@ class Routing:
     # Who is online
 
     def join(self, node: bytes, users: Iterable[bytes]) -> None:
-        """Users came to a node; whom those follow who were not online before is still to be loaded."""
+        """Users came to a node; the authors followed by those who were offline are still to be loaded."""
         at_node = self.nodes.setdefault(node, set())
         for user in users:
             at_node.add(user)

@@ -1,12 +1,12 @@
-"""Whether a connection is let in: a slot of the process, the PROXY line if there must be one, a slot of its address.
+"""Whether a connection is let in: a slot of the process, the PROXY line where it is expected, a slot of its address.
 
 Pure: addresses and bytes in, a verdict out.
 
 Rules kept here:
 
-- The process's slot is taken before a byte is read, so a peer that sends nothing is counted too.
+- The slot of the process is taken before a byte is read, so a peer that sends nothing is counted too.
 - The address that counts is the peer's own: that of the PROXY line where one is expected.
-- What was taken is given back exactly once, however the connection ends.
+- Each slot is given back exactly once, however the connection ends.
 """
 
 from collections import Counter
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from runtime.edge import proxy_protocol
 
 OWN_FILES = 64
-"""Open files for Redis, the log, the ports and the event loop: about twenty, and more while links are made anew."""
+"""Open files for Redis, the log, the ports and the event loop: about twenty, more while links are reopened."""
 HEALTH_CONNECTIONS = 32
 """Connections of the health port: a balancer, Prometheus, a probe, and room for more."""
 RESERVED_FILES = OWN_FILES + 2 * HEALTH_CONNECTIONS
-"""Open files kept for all that is no connection of a source or client. Of the health port as many again, since those
-that are waiting to be accepted are accepted at once, before one of them can be closed."""
+"""Open files kept for everything but the connections of sources and clients. The health port has its share twice, since
+connections that wait to be accepted are all accepted before one of them can be closed."""
 
 
 class RefusedError(Exception):
@@ -81,7 +81,7 @@ class Admission:
         return self._address or "unknown"
 
     def begin(self, peer_name: tuple[str, int] | None) -> None:
-        """The connection was accepted from there (None: it is gone again). RefusedError when it is not let in."""
+        """The connection was accepted from there (None: it has gone again). RefusedError when it is not let in."""
         address, port = peer_name[:2] if peer_name else ("unknown", 0)
         self.peer = f"{address}:{port}"
         self.limits.enter()
@@ -106,7 +106,7 @@ class Admission:
         return rest
 
     def end(self) -> None:
-        """The connection is over, or was refused."""
+        """The connection has ended, or was refused."""
         if self._counted:
             self.limits.leave()
             self._counted = False
@@ -121,12 +121,12 @@ class Admission:
 
 
 def connections_within(files: int) -> int:
-    """How many connections an open-file limit allows, with what the process needs itself set aside."""
+    """How many connections an open-file limit allows, beside the files that the process itself needs."""
     return files - _reserved(files)
 
 
 def health_connections_within(files: int) -> int:
-    """How many connections of the health port: their part of what is set aside."""
+    """How many connections of the health port an open-file limit allows."""
     return max(1, HEALTH_CONNECTIONS * _reserved(files) // RESERVED_FILES)
 
 

@@ -12,7 +12,7 @@ from runtime.edge.peer_log import PeerLog
 from runtime.errors import ParadeError
 
 KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
-"""A silent peer is asked after a minute whether it still lives, and is gone after another without an answer."""
+"""A silent peer is probed after a minute, and closed after another minute without an answer."""
 
 
 async def listen(
@@ -35,7 +35,7 @@ async def listen(
 def limits_of(most: int, most_per_address: int) -> ConnectionLimits:
     """Limits of this process: `most` (0: as many as possible), but never more than its open files allow.
 
-    Otherwise accepting would take the files that the way to Redis needs.
+    Otherwise clients would take the files that the links to Redis need.
     """
     possible = connections_within(_open_files())
     return ConnectionLimits(min(most or possible, possible), most_per_address)

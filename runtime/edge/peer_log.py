@@ -4,9 +4,9 @@ Pure: writing and time are the caller's.
 
 Rules kept here:
 
-- A kind of line is an event with its reason. The first one is written at once.
-- After that at most one a second: the latest, with `suppressed`, the number of others that were not written.
-- Everything is counted, written or not. Lines at debug level are written as they come.
+- A kind of line is an event with its reason. The first line of a kind is written at once.
+- After that at most one a second is written: the latest, with `suppressed`, the number of those left out.
+- Every line is counted, written or not. Lines at debug level are written as they come.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ Later = Callable[[float, Callable[[], None]], object]
 
 @dataclass(slots=True)
 class Held:
-    """What is held back of one kind in the present second."""
+    """What is held back of one kind in the current second."""
 
     count: int = 0
     level: str = ""
@@ -54,7 +54,7 @@ class PeerLog:
         self._log("warning", event, fields)
 
     def close(self) -> None:
-        """The process ends: write what is held back, and all counts."""
+        """The process ends: write what was held back, and all counts."""
         for kind in list(self._held):
             self._write_held(kind)
         self._write("info", "peer_counts", {"counts": dict(self.by_reason())})

@@ -1,7 +1,7 @@
-"""The PROXY protocol, version 1: the line by which a load balancer says whom it speaks for. Pure.
+"""The PROXY protocol, version 1: the line by which a load balancer names its client. Pure.
 
 Source: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.1. A service that expects the
-line takes connections from its balancer only; anybody else could claim any address.
+line takes connections from its balancer only, since anyone could claim any address with it.
 """
 
 LONGEST_BYTES = 107

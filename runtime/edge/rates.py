@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-- Each name has `per_s` times a second, and what it has not used of that in the last `BURST_S` seconds.
-- A name that has its whole burst again is forgotten, so memory is bounded by how often things happen at all.
+- Each name has `per_s` times a second, and can use up to `BURST_S` seconds of that at once.
+- A name that has its whole burst again is forgotten, so memory is bounded by the rate of all names together.
 """
 
 from collections import OrderedDict
@@ -17,13 +17,13 @@ class RateLimit:
     def __init__(self, per_s: float) -> None:
         self._per_s = per_s
         self._full_s: OrderedDict[str | bytes, float] = OrderedDict()
-        """name → when it has its whole burst again; the name that was used last comes last."""
+        """name → when it has its whole burst again; the most recently used name comes last."""
 
     def __len__(self) -> int:
         return len(self._full_s)
 
     def allows(self, name: str | bytes, now_s: float) -> bool:
-        """Whether it may happen to this name now; it counts as having happened if so."""
+        """Whether it may happen to this name now. If so, it is counted."""
         if not self._per_s:
             return True
         self._forget(now_s)
@@ -35,7 +35,7 @@ class RateLimit:
         return True
 
     def _forget(self, now_s: float) -> None:
-        # Two a call, so that no call takes long and the table still shrinks.
+        # Two for each call: no call takes long, and the table still shrinks.
         for _ in range(2):
             name = next(iter(self._full_s), None)
             if name is None or self._full_s[name] > now_s:

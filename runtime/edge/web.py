@@ -1,12 +1,12 @@
-"""HTTP for a few callers, of whom none can hold what the others need: under the health port and the dashboard.
+"""HTTP for a few callers, none of which can keep the others out: used by the health port and the dashboard.
 
 Rules kept here:
 
-- A connection serves one request and ends, so none is kept alive and idle.
+- A connection serves one request and ends, so no idle one is kept alive.
 - The request's head is there within HEAD_S of connecting, however slowly its bytes come, and the answer is taken
   within TAKE_S of that; otherwise the connection is cut off. A stream sets its own deadlines with `Exchange.allow`.
-- There are never more than `most` connections. When one too many comes, the one that has waited longest for its
-  request gives way, since an honest caller sends its request at once. When none waits, the new one is refused.
+- There are never more than `most` connections. For one too many, the connection is closed that has waited longest for
+  its request, since an honest caller sends it at once. When none waits, the new one is closed.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ class Exchange(web.RequestHandler):
         self.allow(TAKE_S, f"the answer was not taken within {TAKE_S:g} s")
 
     def allow(self, seconds: float | None, otherwise: str = "") -> None:
-        """From now on the connection may last so long (None: as long as it likes); `otherwise` is for the log."""
+        """The connection may last this long from now on (None: without limit); `otherwise` is for the log."""
         if self._deadline is not None:
             self._deadline.cancel()
         ends = seconds is not None and self._socket is not None
@@ -101,7 +101,7 @@ class Exchange(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """A request that is none is the peer's fault: counted, where the library writes a traceback."""
+        """A malformed request is the peer's fault: it is counted, where the library would log a traceback."""
         if status >= web.HTTPInternalServerError.status_code:
             return super().handle_error(request, status, exc, message)
         self._connections.log.info("http_cut_off", peer=self.peer, reason="not an HTTP request")
@@ -111,7 +111,7 @@ class Exchange(web.RequestHandler):
 
 
 class Connections:
-    """All connections of one server, and those of them whose request has not come yet, the oldest first."""
+    """All connections of one server, and those whose request has not come yet, the oldest first."""
 
     def __init__(self, most: int, log: PeerLog) -> None:
         self.log = log
@@ -133,7 +133,7 @@ class Connections:
         self._waiting.pop(exchange, None)
 
     def leave(self, exchange: Exchange) -> None:
-        """It is over."""
+        """A connection has ended."""
         self._all.discard(exchange)
         self._waiting.pop(exchange, None)
 

@@ -1,7 +1,7 @@
 """Making sense of what Parade's keys hold. Pure.
 
-Somebody else can write to them: a slip in redis-cli, another program with the same namespace. What makes no sense
-is never taken for something else: it is refused with one line that names the key and the command that mends it.
+Others can write to them: a slip in redis-cli, another program with the same namespace. What makes no sense is refused
+with one line that names the key and the command that fixes it.
 """
 
 import re
@@ -25,7 +25,7 @@ class Position:
     """Where a deployment stands, as the state hash says it."""
 
     next: int | None
-    """None in a deployment that nobody has sequenced yet."""
+    """None in a deployment without a first batch."""
     batch: int
     cursor: bytes
     epoch: bytes
@@ -33,7 +33,7 @@ class Position:
 
 
 def position_in(key: str, state: Mapping[bytes, bytes]) -> Position:
-    """Make sense of the state hash, all of it. RedisDataError for the first field that makes none."""
+    """Make sense of the state hash, all of it. RedisDataError for the first field that does not."""
     for name in sorted(state.keys() - {b"cursor", b"epoch"}):
         if not _COUNT.fullmatch(state[name]):
             raise junk_in_field(key, shown(name), state[name], "a number")
@@ -50,7 +50,7 @@ def position_in(key: str, state: Mapping[bytes, bytes]) -> Position:
 
 
 def event_in(key: str, line: bytes) -> Event:
-    """An event that waits. RedisDataError when it is none."""
+    """A waiting event. RedisDataError when it is not one."""
     found = parse(line)
     if len(found) != 1 or not found[0][1]:
         raise no_member(key, line, "an event line")
@@ -59,7 +59,7 @@ def event_in(key: str, line: bytes) -> Event:
 
 
 def number_in(key: str, field: str, value: bytes | None, otherwise: int) -> int:
-    """A number of a hash; `otherwise` when it is not there. RedisDataError when it is none."""
+    """A number of a hash; `otherwise` when it is not there. RedisDataError when it is not one."""
     if value is None:
         return otherwise
     if not _NUMBER.fullmatch(value):
@@ -68,7 +68,7 @@ def number_in(key: str, field: str, value: bytes | None, otherwise: int) -> int:
 
 
 def stream_id_in(key: str, field: str, value: bytes | None) -> bytes:
-    """A stream id of a hash; `0-0` when it is not there. RedisDataError when it is none."""
+    """A stream id of a hash; `0-0` when it is not there. RedisDataError when it is not one."""
     if value is None:
         return b"0-0"
     if not _STREAM_ID.fullmatch(value):
@@ -77,7 +77,7 @@ def stream_id_in(key: str, field: str, value: bytes | None) -> bytes:
 
 
 def epoch_in(key: str, field: str, value: bytes | None) -> bytes:
-    """The name of a term, as it stands in frames. RedisDataError when it is none."""
+    """The name of a term, as it stands in frames. RedisDataError when it is not one."""
     if value is not None and not _EPOCH.fullmatch(value):
         raise junk_in_field(key, field, value, "the name of a term")
     return value or b""
@@ -105,17 +105,17 @@ def wrong_type(key: str, found: str, wanted: str) -> RedisDataError:
 
 
 def no_member(key: str, member: bytes, wanted: str) -> RedisDataError:
-    """A sorted set holds something that Parade never put there."""
+    """A sorted set holds a member that Parade never put there."""
     text = shown(member)
     advice = f"delete it with: redis-cli ZREM {quoted(key)} {quoted(text)}"
-    if not text.isprintable() or text.encode() != member:  # what can't be written into a command has a score at least
+    if not text.isprintable() or text.encode() != member:  # a member that can't be typed is found by its score
         look = f"see its score with: redis-cli ZRANGE {quoted(key)} 0 -1 WITHSCORES"
         advice = f"{look}, and delete it with: redis-cli ZREMRANGEBYSCORE {quoted(key)} <score> <score>"
     return RedisDataError(key, f"holds '{text}', which is not {wanted}", advice)
 
 
 def shown(value: bytes | str, limit: int = 60) -> str:
-    """A value for a message: its beginning, as it is. Whoever shows the message makes it printable."""
+    """The beginning of a value, for a message. The code that shows the message makes it printable."""
     text = value.decode(errors="surrogateescape") if isinstance(value, bytes) else value
     return text[:limit] + ("…" if len(text) > limit else "")
 
@@ -126,7 +126,7 @@ def quoted(word: str) -> str:
 
 
 def junk_in_field(key: str, field: str, value: bytes | None, wanted: str) -> RedisDataError:
-    """A field of a hash holds something that Parade never put there; None when it is not known what."""
+    """A field of a hash holds a value that Parade never put there; None when the value is unknown."""
     name = shown(field)
     found = "something" if value is None else f"'{shown(value)}'"
     problem = f"has {found} in its field {name}, which is not {wanted}"

@@ -5,8 +5,8 @@ library's call costs about 100 µs of CPU and a pub/sub message about 9 µs; her
 
 Rules kept here:
 
-- Answers come in the order of the commands; a subscribed link hands everything to `on_message`, a refusal as well
-  (a hiredis.ReplyError).
+- Answers come in the order of the commands. A subscribed link hands everything to `on_message`, refusals included
+  (as a hiredis.ReplyError).
 - No wait is endless: a link that owes an answer and hears nothing for `timeout_s` is closed.
 - A closed link stays closed: every pending and later call fails with RedisUnavailableError.
 """
@@ -36,7 +36,7 @@ _pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignm
 
 
 IN_SCRIPT = re.compile(r"^(?:ERR Error running script \(call to \w+\): )?(?:@user_script: ?\d+: )+-?(?=[A-Z]+ )")
-"""What Redis 6.2 says before the code of an error that a command in a script met; newer ones say it at the end."""
+"""What Redis 6.2 puts before the code of an error from within a script; newer servers put it at the end."""
 
 
 class RedisRefusedError(RedisUnavailableError):
@@ -136,7 +136,7 @@ class RedisLink(asyncio.Protocol):
         for answer, _ in self._pending:
             if not answer.done():
                 answer.set_exception(RedisUnavailableError(f"lost the connection to Redis: {exc or 'closed'}"))
-                answer.exception()  # whoever stopped waiting for it is not told by a warning at exit
+                answer.exception()  # no warning at exit when its caller has stopped waiting
         self._pending.clear()
         if not self.closed.done():
             self.closed.set_result(None)

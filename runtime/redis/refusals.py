@@ -1,7 +1,7 @@
-"""What Redis refuses, in the operator's words: which key is not as it should be, or which right is missing.
+"""Errors of Redis in the operator's words: which key is not as it should be, or which right is missing.
 
-Pure, but for `explained`, which asks Redis for the types of keys. Redis itself names neither the key of another type
-nor, mostly, the key that a user may not touch; the command that was refused does.
+Pure, except for `explained`, which asks Redis for the types of keys. Redis itself does not name the key of the wrong
+type, and seldom the key that a user may not touch; the refused command does.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def missing_right(refusal: str, command: Sequence[Word], settings: Settings) -> 
 
 
 def data_problem(refusal: str, command: Sequence[Word], keys: Keys, types: Mapping[str, str]) -> RedisDataError | None:
-    """What a key holds that it should not, when that is why; `types` has what TYPE says of the keys."""
+    """The key that holds what it should not, when that is the cause; `types` has what TYPE says of the keys."""
     for key, found in types.items():
         wanted = keys.type_of(key)
         if wanted and found not in (wanted, "none"):
@@ -66,7 +66,7 @@ def keys_of(refusal: str, command: Sequence[Word], keys: Keys) -> list[str]:
 
 
 async def explained(problem: RedisUnavailableError, calls: Calls | None, settings: Settings) -> RedisUnavailableError:
-    """The same problem, in words that say what to do, where it is a refusal that somebody can mend."""
+    """The same problem, in words that say what to do where the operator can fix it."""
     if not isinstance(problem, RedisRefusedError):
         return problem
     refusal, command = str(problem), problem.command

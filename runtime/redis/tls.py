@@ -1,4 +1,4 @@
-"""How to speak TLS with a Redis server: what the options of a `rediss://` URL say, as a context for either client."""
+"""TLS to a Redis server: the options of a `rediss://` URL as an SSL context, for both clients."""
 
 import ssl
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ class Tls:
     check_hostname: bool = True
 
     def context(self) -> ssl.SSLContext:
-        """For one connection, so that renewed files count from the next one on.
+        """A context for one connection, so that renewed files count from the next connection on.
 
-        RedisUnavailableError names the option whose file can't be used: it may be there the next time.
+        RedisUnavailableError names the option whose file can't be used; it may be there next time.
         """
         with _named("ssl_ca_certs", self.ca_certs):
             context = ssl.create_default_context(cafile=self.ca_certs)

@@ -9,9 +9,9 @@ User and password are those of the data servers; `?sentinel_username=…&sentine
 
 Rules kept here:
 
-- Whatever is no such URL is refused, options that are not known too: to connect otherwise than asked for is worse.
-- No part of a password gets into a message. In a URL that is wrong, any part may be one: a password with an `@` or a
-  `/` in it reads as a host, a path or an option. So nothing of such a URL is shown, and what is said never quotes it.
+- Any other URL is refused, and so is an unknown option: connecting in another way than asked for would be worse.
+- No part of a password gets into a message. In a wrong URL any part may be one: a password that contains `@` or `/`
+  reads as a host, a path or an option. So nothing of such a URL is shown or quoted.
 """
 
 import re
@@ -43,7 +43,7 @@ _OPTION_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """What a URL says. With `sentinels`, host and port are theirs to say."""
+    """What a URL says. With `sentinels`, they name host and port."""
 
     host: str = "127.0.0.1"
     port: int = 6379
@@ -59,7 +59,7 @@ class RedisUrl:
 
 
 def parse(url: str) -> RedisUrl:
-    """ParadeError when it is not a URL of these kinds, or has an option that is not known."""
+    """Parse a URL. ParadeError when it is of no such kind, or has an unknown option."""
     try:
         return _Parts(url).meaning()
     except ValueError as problem:
@@ -67,7 +67,7 @@ def parse(url: str) -> RedisUrl:
 
 
 def redacted(url: str) -> str:
-    """The URL without user, password and options, for messages; of one that is wrong its scheme at most."""
+    """The URL without user, password and options, for messages; of a wrong URL at most the scheme."""
     try:
         parts = _Parts(url)
     except ValueError:
@@ -77,7 +77,7 @@ def redacted(url: str) -> str:
 
 
 def redacted_within(text: str, given: Iterable[str]) -> str:
-    """A text that may quote what was given (options, a setting), with each URL in that redacted."""
+    """A text that may quote what was given (options, a setting), with each URL of it redacted."""
     for each in given:
         if found := re.search(r"[a-z+]+://.*", each, re.DOTALL):
             text = text.replace(found[0], redacted(found[0]))
@@ -97,7 +97,7 @@ def without_secrets(text: str, *secrets: str | None) -> str:
 
 
 class _Parts:
-    """The parts of a URL as they were written, each checked. ValueError says what is wrong and quotes nothing."""
+    """The parts of a URL as written, each checked. ValueError says what is wrong and quotes nothing."""
 
     def __init__(self, url: str) -> None:
         self.scheme, _, rest = url.partition("://")
@@ -116,7 +116,7 @@ class _Parts:
         self.service, self.database = self._of_path()
 
     def meaning(self) -> RedisUrl:
-        """ValueError for an option that is not known, or is of no use there."""
+        """ValueError for an option that is unknown, or useless there."""
         options = dict(self._options())
         username, colon, password = self.login.partition(":")
         for name, given in (("username", username), ("password", password)):
@@ -178,7 +178,7 @@ def _address(text: str) -> tuple[str, int | None]:
 
 
 def _unknown(name: str, known: list[str], seen: set[str]) -> str:
-    # What follows a password in the options may be the rest of it.
+    # What follows a password among the options may be the rest of it.
     shown = _OPTION_NAME.fullmatch(name) and not seen.intersection(_SECRET_OPTIONS)
     which = f"the option {name} is not known" if shown else f"an option is not known ({ENCODED})"
     return f"{which}; there are {', '.join(known)}"
