@@ -1,254 +1,51 @@
-"""The `parade` command: its subcommands, their options and what they print."""
+"""The `parade` command: its subcommands, and how it ends.
 
-import http.client
-import json
-import socket
+The work of a command is in its file of `console/commands/`. `parade listener`, `sequencer` and `fanout` become that
+service and load nothing of the console.
+"""
+
+import importlib
 import sys
-import urllib.request
-from pathlib import Path
-from typing import Annotated
+from importlib import metadata
 
-import typer
-from rich.console import Console
-
-from console import look
-from console.local import up
-from console.observe import redis_calls
-from console.options import (
-    INTERRUPTED,
-    ClientPort,
-    EventPort,
-    Host,
-    Json,
-    Namespace,
-    RedisUrl,
-    deployment,
-    settings_of,
-)
-from console.terminal import terminal
-from runtime.errors import ParadeError, RedisUnavailableError
-from runtime.printable import printable
-from runtime.redis.url import redacted
-from runtime.service import raise_file_limit
-from runtime.settings import Settings, environment_name
-from simulator.report import Report
-from simulator.run import Plan, Simulation
-from simulator.workload import Workload
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    add_completion=False,
-    help="Parade: ordered event fan-out for follow graphs, on Redis. Start with `parade demo`, then try `parade up` "
-    "and, in other terminals, `parade top` and `parade simulate --rate 20000`.",
-)
-notes = terminal(to_stderr=True, soft_wrap=False)
-
-
-Events = Annotated[int, typer.Option(envvar="totalEvents", min=1, help="events to send")]
-Users = Annotated[
-    int | None,
-    typer.Option(envvar="numberOfUsers", min=1, help="users that events are about", show_default="10 for each client"),
-]
-Seed = Annotated[int, typer.Option(envvar="randomSeed", help="the same seed gives the same events")]
-DEFAULT_CLIENTS = 100
-TIMEOUT_MS, LEFT_OUT_TIMEOUT_MS = 20_000, 300_000
-"""How long a simulation waits for the next byte; a person needs longer to look and to skip."""
-FRESH_USERS = 1000
-"""Each simulation has users of its own, who follow nobody yet: ids begin at 1 in a new deployment, and so many
-times the first sequence number later."""
-
-
-@app.command("up")
-def up_command(
-    fanouts: Annotated[int, typer.Option(min=1, max=64, help="fanout processes, sharing the client port")] = 2,
-    listeners: Annotated[int, typer.Option(min=1, max=64, help="listeners, sharing the event port")] = 1,
-    host: Host = None,
-    event_port: EventPort = None,
-    client_port: ClientPort = None,
-    redis_url: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Redis or Valkey server \\[env: {environment_name('redis_url')}]",
-            show_default="an embedded Valkey",
-        ),
-    ] = None,
-    redis_port: Annotated[int, typer.Option(help="port of the embedded Valkey")] = up.EMBEDDED_PORT,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="where the embedded Valkey keeps its data", show_default="in memory only"),
-    ] = None,
-    namespace: Namespace = None,
-) -> None:
-    """Run the whole system on this machine until Ctrl-C.
-
-    Prints a line that begins with `ready` once event sources and clients are served.
-    """
-    settings = settings_of(
-        host=host, event_port=event_port, client_port=client_port, redis_url=redis_url, namespace=namespace
-    )
-    given = "redis_url" in settings.model_fields_set
-    system = up.System(settings, fanouts, listeners, None if given else redis_port, data_dir)
-    up.run(system, _say)
-
-
-@app.command()
-def demo(
-    events: Events = 1_000_000,
-    clients: Annotated[int, typer.Option(min=1, help="user clients")] = DEFAULT_CLIENTS,
-    fanouts: Annotated[int, typer.Option(min=1, max=64, help="fanout processes")] = 2,
-    seed: Seed = 666,
-) -> None:
-    """Start the whole system on free ports, simulate a million events, check every byte, and stop."""
-    event_port, client_port, redis_port = _free_ports(3)
-    settings = settings_of(event_port=event_port, client_port=client_port, log_level="warning")
-    raise_file_limit()
-    reports: list[Report] = []
-
-    def simulate_it(system: up.System) -> None:
-        plan = Plan(
-            work=Workload(events, clients * 10, seed),
-            clients=clients,
-            host=system.settings.host,
-            event_port=event_port,
-            client_port=client_port,
-            timeout_s=20.0,
-        )
-        reports.append(Simulation(plan, notes).run())
-
-    notes.print(f"starting a listener, a sequencer and {fanouts} fanout nodes on an embedded Valkey …")
-    interrupted = up.run(
-        up.System(settings, fanouts, 1, redis_port),
-        lambda line: notes.print(line, soft_wrap=True),
-        simulate_it,
-    )
-    if interrupted:
-        sys.exit(INTERRUPTED)
-    reports[0].show(Console())
-    sys.exit(0 if reports[0].passed else 1)
-
-
-@app.command()
-def simulate(
-    host: Host = None,
-    event_port: Annotated[
-        int | None,
-        typer.Option(
-            envvar=["eventListenerPort"], help="port for event sources", show_default="9090, or that of `parade up`"
-        ),
-    ] = None,
-    client_port: Annotated[
-        int | None,
-        typer.Option(
-            envvar=["clientListenerPort"], help="port for user clients", show_default="9099, or that of `parade up`"
-        ),
-    ] = None,
-    events: Events = 10_000_000,
-    clients: Annotated[int, typer.Option(envvar="concurrencyLevel", min=1, help="user clients")] = DEFAULT_CLIENTS,
-    users: Users = None,
-    seed: Seed = 666,
-    max_batch: Annotated[
-        int, typer.Option(envvar="maxEventSourceBatchSize", min=1, help="events shuffled and sent together")
-    ] = 100,
-    timeout: Annotated[
-        int | None,
-        typer.Option(
-            envvar="timeout",
-            min=1,
-            help="longest wait for the next byte, in ms",
-            show_default=f"{TIMEOUT_MS}, or {LEFT_OUT_TIMEOUT_MS} with --leave-out",
-        ),
-    ] = None,
-    log_interval: Annotated[
-        int,
-        typer.Option(envvar="logInterval", min=0, help="events between two lines of progress in a log; 0: none"),
-    ] = 0,
-    mix: Annotated[str, typer.Option(help="weights of follows, unfollows, broadcasts, private, status")] = "1,1,1,1,1",
-    rate: Annotated[
-        float | None,
-        typer.Option(min=1, help="events/s; measures latency", show_default="as fast as possible"),
-    ] = None,
-    first: Annotated[
-        int | None,
-        typer.Option(min=1, help="first sequence number", show_default="what the deployment expects next, or 1"),
-    ] = None,
-    listener_health: Annotated[
-        str | None,
-        typer.Option(
-            envvar="PARADE_LISTENER_HEALTH",
-            help="URL of a listener's health port, to ask for the next number there instead of in Redis",
-        ),
-    ] = None,
-    redis_url: RedisUrl = None,
-    namespace: Namespace = None,
-    leave_out: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="never send sequence number N, so that all wait for it: see `parade skip`"
-        ),
-    ] = None,
-    full: Annotated[bool, typer.Option(help="keep all bytes and show the first difference")] = False,
-    as_json: Json = False,
-) -> None:
-    """Send events and be the user clients; check every byte that arrives.
-
-    Exit status 1 on any difference. Start the system first, with `parade up`. The names of the original
-    test program's environment variables (totalEvents, concurrencyLevel, …) are taken too.
-
-    With --leave-out the stream stands still at that number: watch it with `parade top`, then give the number up
-    with `parade skip`. What is checked then is everything but that event.
-    """
-    settings = deployment(
-        host=host, event_port=event_port, client_port=client_port, redis_url=redis_url, namespace=namespace
-    )
-    limit = raise_file_limit()
-    if clients + 50 > limit:
-        raise ParadeError(f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`")
-    start = first or _next_number(settings, listener_health)
-    first_user = (start - 1) * FRESH_USERS + 1
-    plan = Plan(
-        work=Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user, leave_out),
-        clients=clients,
-        host=settings.host,
-        event_port=settings.event_port,
-        client_port=settings.client_port,
-        timeout_s=(timeout or (LEFT_OUT_TIMEOUT_MS if leave_out else TIMEOUT_MS)) / 1000,
-        reach=settings.reach,
-        rate=rate,
-        full=full,
-        log_interval=log_interval,
-    )
-    report = Simulation(plan, notes).run()
-    if as_json:
-        print(json.dumps(report.as_json(), indent=2))  # noqa: T201
-    else:
-        report.show(Console())
-    sys.exit(0 if report.passed else 1)
-
-
-@app.command()
-def reset(
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
-    redis_url: RedisUrl = None,
-    namespace: Namespace = None,
-) -> None:
-    """Delete everything that one deployment keeps in Redis. Refuses while a sequencer runs."""
-    settings = deployment(redis_url=redis_url, namespace=namespace)
-    redis_calls.refuse_while_sequencing(settings)
-    if not yes:
-        where = redacted(settings.redis_url)
-        question = f"Delete every key that begins with {printable(settings.keys.prefix)} on {where}?"
-        if not typer.confirm(question):
-            raise ParadeError("nothing deleted")
-    print(f"{redis_calls.reset(settings):,} keys deleted")  # noqa: T201
-
-
-app.add_typer(look.app)
+SERVICES = {
+    "listener": "Take events from sources and append them to the stream in Redis.",
+    "sequencer": "Put events into order and decide which users are notified; or stand by.",
+    "fanout": "Serve user clients.",
+}
+DISTRIBUTION = "parade-fanout"
 
 
 def main() -> None:
     """Run the command; an error is one line and an exit status, never a traceback."""
+    if sys.argv[1:2] and sys.argv[1] in SERVICES:
+        _become(sys.argv.pop(1))
+    else:
+        _run_command()
+
+
+def version() -> str:
+    """The version that is installed."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown: it runs from a folder and is not installed"
+
+
+def _become(service: str) -> None:
+    from runtime.service import run
+
+    # Imported by its name here, and not at the top, so that each service loads what it needs itself and nothing else.
+    run(service, importlib.import_module(f"{service}.__main__").main, called=f"parade {service}")
+
+
+def _run_command() -> None:
+    # A service must not load the console (25 MiB), so it is loaded only here.
+    from console.cli import app
+    from console.options import INTERRUPTED, notes
+    from runtime.errors import ParadeError
+    from runtime.printable import printable
+
     try:
         app()
     except ParadeError as problem:
@@ -256,51 +53,3 @@ def main() -> None:
         sys.exit(problem.exit_status)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
-
-
-def _next_number(settings: Settings, listener: str | None) -> int:
-    """Where the deployment expects the next source to go on, as far as it can be asked."""
-    try:
-        found = _ask_listener(listener) if listener else redis_calls.position(settings)
-    except RedisUnavailableError as problem:
-        notes.print(printable(f"{problem}; starting at sequence number 1"), soft_wrap=True)
-        return 1
-    if found["backlog"] or found["waiting"]:
-        raise ParadeError(
-            f"{found['backlog']} bytes are not consumed yet and {found['waiting']} events wait for number "
-            f"{found['next']}; a simulation needs a deployment at rest"
-        )
-    return found["next"]
-
-
-def _ask_listener(url: str) -> dict[str, int]:
-    if "@" in url:  # it would be sent nowhere, and shown in the error
-        raise ParadeError("--listener-health takes no user and no password")
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/readyz", timeout=5) as answer:  # noqa: S310 (the user's own URL)
-            facts = json.load(answer)
-        return {name: int(facts[name]) for name in ("next", "backlog", "waiting")}
-    except (OSError, ValueError, KeyError, http.client.HTTPException) as problem:
-        raise ParadeError(f"the listener's health at {url} does not say the next number: {problem}") from None
-
-
-def _mix(text: str) -> tuple[float, ...]:
-    try:
-        weights = tuple(float(part) for part in text.split(","))
-        if len(weights) != 5 or min(weights) < 0 or not any(weights):
-            raise ValueError
-    except ValueError:
-        raise ParadeError(f"--mix {text}: give five weights, for example 1,1,1,1,1") from None
-    return weights
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports

@@ -1,10 +1,10 @@
-"""Files that others on this machine can't interfere with: nothing is written or read through a link of theirs.
+"""Files that other users of this machine can't interfere with: nothing is written or read through their links.
 
 Rules kept here:
 
-- A file is made anew (`O_EXCL`), never opened by a name that may be there already, and then put in its place whole.
-- A folder of ours is opened once and checked then (owner, mode, no link); everything goes through that descriptor, so
-  what is checked is what is used.
+- A file is created under a new name (`O_EXCL`) and then put in its place whole.
+- A private folder is opened once and then checked (owner, mode, not a link). Everything goes through that descriptor,
+  so the folder that was checked is the one that is used.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def read_private(folder: int, name: str) -> str:
     with open(file, "rb") as opened:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
-            raise NotOursError("is no regular file")
+            raise NotOursError("is not a regular file")
         _check(found, 0o022)
         return opened.read(LONGEST_BYTES).decode()
 
@@ -78,15 +78,15 @@ def write_private(folder: int, name: str, text: str) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[IO[str]]:
-    """A file of the user's choice: whole when the context ends well, as it was (or not there) otherwise.
+    """A file that the user named: whole when the context ends well, otherwise as it was (or not there).
 
-    ParadeError when it can't be written, or when something else than a regular file stands there.
+    ParadeError when it can't be written, or is not a regular file.
     """
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISREG(path.lstat().st_mode):
-                raise ParadeError(f"can't write {path}: it is no regular file")
+                raise ParadeError(f"can't write {path}: it is not a regular file")
         file = os.open(partial, _NEW, 0o666)
         try:
             with open(file, "w", encoding="utf-8") as opened:

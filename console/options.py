@@ -5,12 +5,18 @@ from typing import Annotated, Any
 import typer
 
 from console.local import running
+from console.terminal import terminal
 from runtime.errors import ParadeError
 from runtime.redis.url import redacted
 from runtime.settings import Settings, environment_name, load
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as of a program that the signal ended."""
+PANEL = "Look inside a deployment (of --redis-url, or the `parade up` on this machine)"
+"""Heads the commands of that kind in `parade --help`."""
+
+notes = terminal(to_stderr=True, soft_wrap=False)
+"""What is said beside a command's output."""
 
 
 def setting(name: str, *flags: str, show_default: str | None = None) -> Any:

@@ -1,5 +1,5 @@
-"""What people see: text goes to the terminal as it is. Square brackets are no markup and colons no emoji in it, since
-much of what is shown is other people's; styles are given beside the text.
+"""Text for people. Square brackets are not markup and colons are not emoji in it, since peers have written much of what
+is shown; styles are given beside the text.
 """
 
 from rich.console import Console

@@ -27,10 +27,13 @@ Main = Callable[[Context, asyncio.Event], Awaitable[None]]
 """A service: runs until the event is set, then stops in order within `shutdown_s`."""
 
 
-def run(service: str, main: Main) -> None:
-    """Run a service until SIGINT or SIGTERM. Ends the process: status 0, or 1 with one line that says why."""
+def run(service: str, main: Main, called: str = "") -> None:
+    """Run a service until SIGINT or SIGTERM. Ends the process: status 0, or 1 with one line that says why.
+
+    `called` is the command that the user typed, if not `python -m <service>`.
+    """
     try:
-        settings = load_for_service(service, sys.argv[1:])
+        settings = load_for_service(service, sys.argv[1:], called or f"python -m {service}")
         logs.configure(service, settings.log_level)
         raise_file_limit()
         uvloop.run(_until_stopped(main, settings))

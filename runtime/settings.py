@@ -1,7 +1,7 @@
 """Every setting of every service: its name, default, unit and meaning, stated once.
 
 Each has an environment name: `PARADE_` and the field's name in capitals. The services also take each as
-an option (`python -m fanout --client-port 9100`). The table in the README is checked against this class.
+an option (`parade fanout --client-port 9100`). The table in the README is checked against this class.
 """
 
 import contextlib
@@ -197,8 +197,8 @@ def load(**given: Any) -> Settings:
         raise ParadeError(message) from None
 
 
-def load_for_service(service: str, options: list[str]) -> Settings:
-    """Settings for `python -m <service> <options>`; `--help` explains them all and ends the process."""
+def load_for_service(service: str, options: list[str], command: str) -> Settings:
+    """Settings for `<command> <options>`; `--help` explains them all and ends the process."""
     if not options:
         return load()
     Settings.__doc__ = (
@@ -208,7 +208,7 @@ def load_for_service(service: str, options: list[str]) -> Settings:
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return load(_cli_parse_args=options, _cli_prog_name=f"python -m {service}")
+            return load(_cli_parse_args=options, _cli_prog_name=command)
     finally:
         sys.stderr.write(redacted_within(errors.getvalue(), options))
 

@@ -1,27 +1,41 @@
 """`parade graph`: who follows a user and whom the user follows."""
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import redis
+import typer
 from rich.text import Text
 
 from console.observe import redis_calls
 from console.observe.snapshot import text_of
+from console.options import Json, Namespace, RedisUrl, deployment
 from console.terminal import terminal
 from contract.events import is_user_id
 from runtime.errors import ParadeError
+from runtime.redis.blocking import connected
 from runtime.settings import Settings
 
 SCAN = 100
 
 
+def graph_command(
+    user: Annotated[str, typer.Argument(help="user id")],
+    limit: Annotated[int, typer.Option(min=0, max=100_000, help="users to list of each kind")] = 20,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Who follows a user and whom the user follows: how many, and some of them, in no order."""
+    run(deployment(redis_url=redis_url, namespace=namespace), user, limit, as_json=as_json)
+
+
 def run(settings: Settings, user: str, limit: int, *, as_json: bool) -> None:
-    """Print it. ParadeError when it is no user id."""
+    """Print it. ParadeError when it is not a user id."""
     if not is_user_id(user.encode(errors="surrogateescape")):
-        raise ParadeError(f"'{user}' is no user id: 1 to 20 digits without a leading zero")
+        raise ParadeError(f"'{user}' is not a user id: 1 to 20 digits without a leading zero")
     keys = settings.keys
-    with redis_calls.connected(settings) as client:
+    with connected(settings) as client:
         nodes = redis_calls.nodes_of(client, keys, user)
         sides = {
             name: _some(client, prefix + user, limit)

@@ -2,36 +2,64 @@
 
 import base64
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import redis
+import typer
 from rich.console import Console
 from rich.text import Text
 
 from console.files import written_whole
-from console.observe import redis_calls
 from console.observe.snapshot import rejection
+from console.options import INTERRUPTED, Json, Namespace, RedisUrl, deployment
 from console.terminal import terminal
 from contract.frames import after
 from contract.keys import Keys
+from runtime.redis.blocking import connected
 from runtime.settings import Settings
 
 PAGE = 1000
 BLOCK_MS = 1000
+ALL = 0
 
 Entry = tuple[Any, dict[Any, Any]]
 """An entry of the stream, as Redis has it."""
+
+
+def rejected_command(
+    count: Annotated[int, typer.Option(min=0, help=f"newest entries to show; {ALL}: all that are kept")] = 20,
+    export: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="write all entries to this file, as JSON lines")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="then show what is refused from now on")] = False,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """List what was refused or skipped, and why; the oldest first.
+
+    Bytes that are not printable text are shown as escapes, such as \\x1b. With --json, and in an exported file,
+    `line_base64` has the exact bytes, line end included.
+
+    With --json one object a line: `parade rejected --count 0 --json | jq -r .reason | sort | uniq -c`.
+    """
+    settings = deployment(redis_url=redis_url, namespace=namespace)
+    if export is not None:
+        print(f"entries written to {export}: {export_all(settings, export):,}")  # noqa: T201
+    elif run(settings, count, follow=follow, as_json=as_json):
+        sys.exit(INTERRUPTED)
 
 
 def run(settings: Settings, count: int, *, follow: bool, as_json: bool) -> bool:
     """Show the newest `count` (0: all), and with `follow` what comes. Returns whether Ctrl-C ended it."""
     console = terminal()
     try:
-        with redis_calls.connected(settings) as client:
+        with connected(settings) as client:
             found = _newest(client, settings.keys, count) if count else list(_all(client, settings.keys))
             _show(found, console, as_json=as_json)
             if follow:
@@ -45,10 +73,10 @@ def run(settings: Settings, count: int, *, follow: bool, as_json: bool) -> bool:
     return False
 
 
-def export(settings: Settings, path: Path) -> int:
+def export_all(settings: Settings, path: Path) -> int:
     """Write everything that is kept to a file, as JSON lines; returns how many. The file is whole or not there."""
     written = 0
-    with redis_calls.connected(settings) as client, written_whole(path) as file:
+    with connected(settings) as client, written_whole(path) as file:
         for each in _all(client, settings.keys):
             file.write(_json(each) + "\n")
             written += 1

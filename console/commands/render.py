@@ -17,7 +17,7 @@ BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def header(seen: Overview, settings: Settings, *, answers: bool = True) -> Text:
-    """Which deployment this is, and whether it is well; without an answer of Redis it is not."""
+    """Which deployment this is, and whether it is well; without an answer from Redis it is not."""
     verdict = Text("well", "bold green") if seen.is_well and answers else Text("NOT WELL", "bold red")
     where = f"{redacted(settings.redis_url)}, namespace {printable(settings.namespace)}"
     return Text.assemble(("parade", "bold"), f"  {where}  ", verdict)
@@ -77,7 +77,7 @@ def _order(seen: Overview) -> list[tuple[str, str]]:
 
 
 def _parts(seen: Overview) -> list[tuple[str, str]]:
-    leader = f"{seen.lease} sequences" if seen.lease else "nobody sequences"
+    leader = f"{seen.lease} sequences" if seen.lease else "no process sequences"
     standbys = sum(not sequencer.is_leader for sequencer in seen.sequencers)
     paused = sum(listener.is_paused for listener in seen.listeners)
     listening = f"{len(seen.listeners)}, with {seen.sources:,} sources connected" + (
@@ -94,7 +94,7 @@ def _parts(seen: Overview) -> list[tuple[str, str]]:
 def _memory(seen: Overview) -> str:
     memory = seen.memory
     if memory is None:
-        return "not told to this user"
+        return "hidden from this Redis user"
     if not memory.most_bytes:
         return f"{size(memory.used_bytes)}, no limit"
     return f"{size(memory.used_bytes)} of {size(memory.most_bytes)}, {memory.policy}"
@@ -131,7 +131,7 @@ def _row(node: Node) -> list[str]:
 
 
 def warnings(seen: Overview) -> list[Text]:
-    """What is wrong, and under each what to do."""
+    """What is wrong, and what to do about each."""
     lines = []
     for concern in seen.warnings:
         style = STYLES.get(concern.severity, "yellow")

@@ -1,27 +1,29 @@
 """`parade skip`: gives up sequence numbers that will never come.
 
-The request goes through the event stream, so the sequencer does it between two batches and all parts agree on
-where; this command asks, waits, and says what was given up.
+The request goes through the event stream, so that the sequencer carries it out at one place in the order. The command
+asks, waits, and says what was given up.
 """
 
 import json
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import redis
+import typer
 
-from console.observe import redis_calls
 from console.observe.snapshot import Snapshot, read, rejection, text_of
+from console.options import Json, Namespace, RedisUrl, deployment
 from console.terminal import terminal
 from contract.entries import SKIPPED, skip_fields
 from contract.events import MAX_SEQUENCE
 from contract.keys import Keys
 from runtime.errors import ParadeError
+from runtime.redis.blocking import connected
 from runtime.settings import Settings
 
 DEADLINE_S = 15.0
-"""A standby that must take over first needs a few seconds."""
+"""Long enough for a standby to take over first."""
 POLL_S = 0.05
 
 
@@ -36,9 +38,29 @@ class Skipped:
     waiting: int
 
 
+def skip_command(
+    to: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="give up what is missing below N", show_default="the lowest number that waits"
+        ),
+    ] = None,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Give up sequence numbers that will never come, so that the events behind them are released.
+
+    Without --to these are the numbers up to the lowest one that waits: `parade status` says which. Returns when the
+    sequencer has done it. If one of them comes after all, it is dropped and counted as late. What was given up is
+    recorded: see `parade rejected`.
+    """
+    run(deployment(redis_url=redis_url, namespace=namespace), to, as_json=as_json)
+
+
 def run(settings: Settings, to: int | None, *, as_json: bool) -> None:
-    """Ask for it and wait until it is done. ParadeError when there is nothing to skip, or nobody to do it."""
-    with redis_calls.connected(settings) as client:
+    """Ask for it and wait until it is done. ParadeError when there is nothing to skip, or no sequencer."""
+    with connected(settings) as client:
         before = read(client, settings.keys)
         target = _target(before, to)
         since_ms = text_of(client.xadd(settings.keys.events, dict([skip_fields(target)]))).partition("-")[0]
@@ -56,7 +78,7 @@ def run(settings: Settings, to: int | None, *, as_json: bool) -> None:
 def _target(now: Snapshot, to: int | None) -> int:
     next_number, lowest = now.number("next"), now.lowest_waiting
     if now.lease is None:
-        raise ParadeError("nobody sequences, so nobody could skip: start a sequencer (`parade status` says more)")
+        raise ParadeError("no process sequences, so none could skip: start a sequencer (`parade status` says more)")
     if to is None:
         if lowest is None or lowest <= next_number:
             raise ParadeError(f"nothing is missing: no event waits, and the next number is {next_number}")

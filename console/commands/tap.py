@@ -6,19 +6,22 @@ A batch's lines are shown when the frame that closes it has come: user lines and
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import redis
+import typer
 from rich.console import Console
 from rich.text import Text
 
 from console.observe import redis_calls
+from console.options import INTERRUPTED, Json, Namespace, RedisUrl, deployment
 from console.terminal import terminal
 from contract.events import is_user_id
 from contract.frames import Frame, safe_batch
 from contract.keys import Keys
 from runtime.errors import ParadeError
 from runtime.printable import printable
+from runtime.redis.blocking import connected
 from runtime.redis.data import shown
 from runtime.settings import Settings
 
@@ -40,16 +43,35 @@ class Notification:
     line: str
 
 
+def tap_command(
+    users: Annotated[list[str] | None, typer.Argument(metavar="USER", help="user ids, for example 50 51")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="everything that is published")] = False,
+    redis_url: RedisUrl = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Follow what is published for users, in order, until Ctrl-C.
+
+    Broadcasts are shown once, as for everyone. Nothing is published for users who are not connected. The tap only
+    listens: when it can't keep up, Redis disconnects it, and no client notices.
+
+    With --json one object a line: `parade tap --all --json | jq -r 'select(.kind == "P").line'`.
+    """
+    settings = deployment(redis_url=redis_url, namespace=namespace)
+    if run(settings, users or [], everyone=everyone, as_json=as_json):
+        sys.exit(INTERRUPTED)
+
+
 def run(settings: Settings, users: list[str], *, everyone: bool, as_json: bool) -> bool:
     """Show until Ctrl-C; returns True then. ParadeError when Redis goes away or has cut the tap off."""
     if bool(users) == everyone:
         raise ParadeError("name the users to follow, or follow all with --all")
     for user in users:
         if not is_user_id(user.encode(errors="surrogateescape")):
-            raise ParadeError(f"'{user}' is no user id: 1 to 20 digits without a leading zero")
+            raise ParadeError(f"'{user}' is not a user id: 1 to 20 digits without a leading zero")
     console = terminal()
     try:
-        with redis_calls.connected(settings) as client:
+        with connected(settings) as client:
             _say_who_is_away(client, settings.keys, users)
             with client.pubsub() as channels:  # type: ignore[no-untyped-call]
                 _subscribe(channels, settings.keys, users)
@@ -70,7 +92,7 @@ def decoded(user: str, lines: bytes) -> list[Notification]:
 def _notification(user: str, line: str) -> Notification:
     sequence, kind, origin, *_ = [*line.split("|"), "", ""]
     if not (sequence.isascii() and sequence.isdecimal()):
-        return Notification(user, 0, "", "", line)  # published by somebody else
+        return Notification(user, 0, "", "", line)  # published by another program
     return Notification(user, int(sequence), kind, origin, line)
 
 
@@ -104,7 +126,7 @@ def _follow(channels: Any, keys: Keys, console: Console, *, as_json: bool) -> No
                 continue
             batch += decoded(EVERYONE, Frame.decode(data).lines)
         except ValueError:
-            print(printable(f"somebody else publishes on {shown(channel)}: {shown(data)}"), file=sys.stderr)  # noqa: T201
+            print(printable(f"another program publishes on {shown(channel)}: {shown(data)}"), file=sys.stderr)  # noqa: T201
         else:
             _show(sorted(batch, key=lambda each: each.sequence), console, as_json=as_json)
             batch = []

@@ -20,8 +20,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Annotated
 
 import redis
+import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -29,17 +31,18 @@ from rich.text import Text
 
 from console.commands.render import header, nodes, size, sparkline, standing, warnings
 from console.files import written_whole
-from console.observe import redis_calls
 from console.observe.compare import Snapshot, overview, read
 from console.observe.overview import Overview
+from console.options import INTERRUPTED, Namespace, RedisUrl, deployment
 from console.terminal import terminal
 from runtime.errors import ParadeError, RedisUnavailableError
 from runtime.printable import printable
+from runtime.redis.blocking import connected, told
 from runtime.settings import Settings
 
 EVERY_S = 0.5
 ANSWER_S = 1.5
-"""How long Redis may take before the screen says so; keys wait meanwhile."""
+"""How long Redis may take before the screen says so; keys are not read meanwhile."""
 COMPARED = 4
 """Looks between the two that a rate comes from: 2 s, so that each service has reported in between."""
 HISTORY = 120
@@ -79,6 +82,25 @@ class History:
         self.lines.setdefault(name, deque(maxlen=HISTORY)).append(value)
 
 
+def top_command(
+    redis_url: RedisUrl = None,
+    namespace: Namespace = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, help="end after so long", show_default=f"`q` ends it; {SVG_S:g} with --svg"),
+    ] = None,
+    svg: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="draw the last screen into this file, without a terminal")
+    ] = None,
+) -> None:
+    """The status live, twice a second, with the last minute of each rate; `q` quits."""
+    settings = deployment(redis_url=redis_url, namespace=namespace)
+    if svg is not None:
+        draw(settings, svg, seconds or SVG_S)
+    elif run(settings, seconds):
+        sys.exit(INTERRUPTED)
+
+
 def run(settings: Settings, seconds: float | None) -> bool:
     """Draw until `q`, or until the time is over. Returns whether Ctrl-C ended it."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -86,7 +108,7 @@ def run(settings: Settings, seconds: float | None) -> bool:
     console = terminal(soft_wrap=False)
     settings = settings.model_copy(update={"redis_timeout_s": ANSWER_S})
     try:
-        with redis_calls.connected(settings) as client:
+        with connected(settings) as client:
             read(client, settings.keys)  # no Redis at all is an error, and not a screen
             with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
                 for each in _pictures(client, settings, console, lambda: pressed(EVERY_S), seconds):
@@ -104,7 +126,7 @@ def draw(settings: Settings, path: Path, seconds: float) -> None:
         markup=False, emoji=False, highlight=False,
     )  # fmt: skip
     last: RenderableType = Text()
-    with redis_calls.connected(settings) as client:
+    with connected(settings) as client:
         read(client, settings.keys)
         for last in _pictures(client, settings, canvas, _not_pressed, seconds):  # noqa: B007 (the last one is drawn)
             pass
@@ -134,7 +156,7 @@ def _pictures(
         try:
             seen = history.add(read(client, settings.keys))
         except redis.RedisError as error:
-            problem = f"Redis does not answer: {redis_calls.told(error, settings)}"
+            problem = f"Redis does not answer: {told(error, settings)}"
         except RedisUnavailableError as error:
             problem = str(error)
         yield picture(seen, history, problem, settings, console)

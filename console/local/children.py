@@ -12,17 +12,17 @@ from runtime.errors import ParadeError
 from runtime.retry import Backoff
 
 LASTING_S = 10.0
-"""A child that lived this long did start; the next restart is quick again."""
+"""A child that ran for this long had started; its next restart is quick again."""
 
 
 def module(name: str, *arguments: str) -> list[str]:
-    """The command that runs a module of this installation, whatever folders of its name the working directory has."""
+    """The command that runs a module of this installation, and not one of the working directory."""
     return [sys.executable, "-P", "-m", name, *arguments]
 
 
 @dataclass(slots=True)
 class Child:
-    """One process, what it is called in messages, and what a restart of it loses."""
+    """One process, its name in messages, and what a restart of it loses."""
 
     name: str
     command: list[str]
@@ -41,7 +41,7 @@ class Child:
         )
 
     async def stop(self, seconds: float) -> None:
-        """Ask it to stop, and after `seconds` make it."""
+        """Ask it to stop, and kill it after `seconds`."""
         process = self.process
         if process is None or process.returncode is not None:
             return

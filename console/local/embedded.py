@@ -1,11 +1,11 @@
 """`python -m console.local.embedded PORT [DIR]`: becomes an embedded Valkey server that ends with its parent.
 
-With DIR the data (append-only file) and the log are kept there; without, all is gone when the server stops.
+With DIR the data (append-only file) and the log are kept there; without it everything is lost when the server stops.
 A small shell beside it waits for standard input to end, which happens however the parent dies, and then
 ends the server.
 
-Without DIR it works in a new folder of its own: in one that others can write to it would load whatever `dump.rdb`
-they put there, and a snapshot that somebody asks for would be written through their links.
+Without DIR it works in a new private folder: in one that others can write to, it would load a `dump.rdb` that they
+put there, and write snapshots through their links.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Where the other commands find a system that `parade up` runs on this machine: one small file each.
 
-The files have the URL of Redis with its password, and the commands connect to what they name. So they stand in a
-folder that is ours alone: `$XDG_RUNTIME_DIR/parade`, or `parade-<user id>` where temporary files go. What is not ours
-there, or may have been written by others, counts for nothing, and that is said once.
+The files have the URL of Redis with its password, and the commands connect to what they name. So they are kept in a
+private folder: `$XDG_RUNTIME_DIR/parade`, or `parade-<user id>` among the temporary files. Files there that others own,
+or may have written, are ignored, with one warning.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class Running:
     client_port: int
 
     def announce(self) -> None:
-        """Let other commands of this user find it; where that can't be done, it is said and nothing else happens."""
+        """Let other commands of this user find it; if that is impossible, only a warning is printed."""
         with _folder(make=True) as folder:
             if folder is not None:
                 try:
@@ -103,10 +103,10 @@ def _name(event_port: int) -> str:
 
 def _say_unused(problem: NotOursError | OSError) -> None:
     reason = f"can't be used ({problem.strerror})" if isinstance(problem, OSError) else str(problem)
-    _say(f"{_path()} {reason}: commands do not find the `parade up` here; remove it, or set XDG_RUNTIME_DIR")
+    _say(f"{_path()} {reason}: commands do not find this `parade up`; remove it, or set XDG_RUNTIME_DIR")
 
 
 @functools.cache
 def _say(text: str) -> None:
-    # Once a process: the dashboard looks every second.
+    # Once in each process: the dashboard looks every second.
     print(printable(f"parade: {text}"), file=sys.stderr)  # noqa: T201

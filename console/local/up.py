@@ -19,12 +19,13 @@ from console.local.children import Child, Children, module
 from console.local.running import Running
 from console.observe import redis_calls
 from runtime.errors import ParadeError, RedisUnavailableError
+from runtime.redis.blocking import check_server
 from runtime.settings import Settings, environment_name
 
 READY_S = 30.0
 EMBEDDED_PORT = 6390
 STOP_S = 4.0
-"""For the services; with the embedded server's half second this keeps the whole under 5 s."""
+"""For the services; with half a second for the embedded server everything stops within 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def _in_thread(work: Callable[[], None]) -> "asyncio.Future[None]":
     done: asyncio.Future[None] = loop.create_future()
 
     def run_it() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits for the outcome
+        with contextlib.suppress(RuntimeError):  # the loop has ended and waits for no outcome
             try:
                 work()
             except Exception as problem:
@@ -106,7 +107,7 @@ def _in_thread(work: Callable[[], None]) -> "asyncio.Future[None]":
 
 
 def check_port_free(host: str, port: int) -> None:
-    """ParadeError when the port is in use, whoever uses it."""
+    """ParadeError when the port is in use, by any program."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -132,7 +133,7 @@ async def _start_redis(system: System, children: Children) -> System:
         url = f"redis://127.0.0.1:{port}/0"
         system = replace(system, settings=system.settings.model_copy(update={"redis_url": url}))
         await _until(lambda: _answers(system.settings), children, asyncio.Event(), "Redis did not start")
-    await asyncio.to_thread(redis_calls.check_server, system.settings)
+    await asyncio.to_thread(check_server, system.settings)
     return system
 
 
@@ -148,7 +149,7 @@ async def _start_services(system: System, children: Children, stop: asyncio.Even
         environment_name("durable"): str(system.embedded_port is None or system.data_dir is not None),
     }
     if system.embedded_port is None:
-        children.all.insert(0, Child("Redis server (not ours)", []))  # nothing of ours to stop last
+        children.all.insert(0, Child("Redis server (not ours)", []))  # there is no server to stop last
     services = ["sequencer"] + ["fanout"] * system.fanouts + ["listener"] * system.listeners
     for service in services:
         await children.start(Child(service, module(service), environment))

@@ -1,7 +1,7 @@
 """What is wrong with a deployment, in the order of how bad it is, and what to do about it. Pure.
 
 The names are for scripts and do not change. What flow control does under load (a full backlog that moves, a node
-that waits for a moment) is no fault and is not judged as one.
+that waits for a moment) is not a fault, and no concern is raised about it.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from console.observe.overview import CRITICAL, NOTICE, WARNING, Concern, Node, O
 from runtime.settings import Settings
 
 GAP_S: float = Settings.model_fields["gap_warning_s"].default
-"""A gap that is younger fills by itself as events come in any order."""
+"""A younger gap closes by itself, since events come in any order."""
 BACKLOG_S = 5.0
-"""Age of the oldest unconsumed entry that is worth a word; whether it is a fault depends on whether it moves."""
+"""Age of the oldest unconsumed entry from which it is mentioned; it is a fault only when nothing is consumed."""
 SILENT_S = 3.0
 """A node beats once a second; the sequencer expels it after `node_silence_s`."""
 MEMORY_SHARE = 0.8
@@ -27,8 +27,8 @@ def concerns(seen: Overview) -> list[Concern]:
 
 def _sequencing(seen: Overview) -> Iterator[Concern]:
     if seen.lease is None:
-        advice = "a standby takes over within seconds; without one start a sequencer: python -m sequencer"
-        yield Concern(CRITICAL, "no_sequencer", "nobody sequences: no event is released", advice)
+        advice = "a standby takes over within seconds; without one start a sequencer: parade sequencer"
+        yield Concern(CRITICAL, "no_sequencer", "no process sequences: no event is released", advice)
     gap = seen.gap
     if gap is not None and gap.age_s >= GAP_S:
         numbers = f"number {gap.first}" if gap.first == gap.last else f"numbers {gap.first} to {gap.last}"

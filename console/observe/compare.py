@@ -1,11 +1,11 @@
-"""One deployment as it is now, worked out from one snapshot or the difference of two. Pure apart from `read`.
+"""One deployment as it is now: figures from one snapshot, or from the difference of two. Pure except for `read`.
 
 Rules kept here:
 
-- Everything comes from Redis, so it is the same from anywhere, and a service that is cut off shows as silent.
+- Everything comes from Redis, so it looks the same from anywhere, and a service that is cut off shows as silent.
 - A rate is a difference over the time between the two reports that it comes from, not between the two looks.
-- A counter that went back belongs to a deployment that began anew: it is counted from 0. A service that was not
-  there before has no rate yet.
+- A counter that went back belongs to a deployment that was reset: it is counted from 0. A service that is new has no
+  rate yet.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What an overview consists of, ready to show and to be written as JSON. Only data: `overview.py` works it out.
+"""What an overview consists of, ready to show and to be written as JSON. Only data: `compare.py` works it out.
 
 Units are in the names; rates are per second and None as long as there is only one snapshot.
 """
@@ -9,7 +9,7 @@ from typing import Any
 from console.observe.snapshot import Rejection
 
 CRITICAL, WARNING, NOTICE = "critical", "warning", "notice"
-"""Severities: the system does not do its work; it will not for long, or someone should look; good to know."""
+"""Severities: the system does not work; it will stop working soon, or needs a look; good to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What is in the stream and not consumed; `age_s` is that of its oldest entry."""
+    """What is in the stream and not consumed; `age_s` is the age of the oldest entry."""
 
     bytes: int
     entries: int
@@ -161,7 +161,7 @@ class Overview:
 
     @property
     def is_well(self) -> bool:
-        """Nothing is wrong; notices are no fault."""
+        """Nothing is wrong; notices do not count."""
         return all(concern.severity == NOTICE for concern in self.warnings)
 
     def as_json(self) -> dict[str, Any]:

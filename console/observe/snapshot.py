@@ -1,9 +1,9 @@
-"""What Redis says about a deployment at one moment: read in one go, and made sense of. No judgement.
+"""What Redis says about a deployment at one moment: read in one round trip, and parsed. No judgement.
 
-Every text in a snapshot is printable: who writes to Redis need not be who it says.
+Every text in a snapshot is printable: it may come from anyone who can write to Redis.
 
-Nothing is changed by reading. The commands go out together but are not one transaction, so that a look disturbs
-nobody: figures of one snapshot can be apart by as much as happened between two commands.
+Reading changes nothing. The commands go out together but are not one transaction, so that a look holds up no service:
+figures of one snapshot can differ by what happened between two commands.
 """
 
 from dataclasses import dataclass, field

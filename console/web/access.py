@@ -1,8 +1,8 @@
 """Who may see the dashboard, and what its page may do. Pure; `password.py` slows down those who guess.
 
-Without a password, only `localhost` and IP addresses are answered as the host asked for. A page of any other site can
-have its own name point at this machine (DNS rebinding) and then read what it likes, as far as that name is answered.
-With a password names are welcome: the browser gives it to nobody but the name for which it was typed in.
+Without a password, the host in a request must be `localhost` or an IP address. Otherwise a page of another site could
+have its own name point at this machine (DNS rebinding) and read everything. With a password any name is accepted: the
+browser sends the password only to the name for which it was typed in.
 """
 
 import base64
@@ -35,7 +35,7 @@ NO_PASSWORD = Refusal(401, "The dashboard needs its password; any user name will
 
 
 def refusal(password: str | None, asked: Mapping[str, str], path: str = PAGE_PATH) -> Refusal | None:
-    """Why a request with these headers is refused, whatever password it has; None when it is welcome."""
+    """Why a request with these headers is refused, even with the right password; None when it is not."""
     if password is None and not _is_address(asked.get("Host", "")):
         return WRONG_HOST
     return WRONG_SITE if _is_foreign(asked, path) else None
@@ -53,12 +53,12 @@ def given_password(asked: Mapping[str, str]) -> bytes | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine can reach a server that is bound to this host."""
+    """Whether a server that is bound to this host can be reached from this machine only."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(_bare(host)).is_loopback)
 
 
 def headers(page: str) -> dict[str, str]:
-    """Headers of every answer: a browser runs this page's own script and style, and nothing else at all."""
+    """Headers of every answer: a browser runs the script and style of this page and nothing else."""
     script, style = (_hashes(page, tag) for tag in ("script", "style"))
     policy = [
         "default-src 'none'",
@@ -102,8 +102,8 @@ def _bare(host: str) -> str:
 def _is_foreign(asked: Mapping[str, str], path: str) -> bool:
     """Whether a browser asks for another page: one of another site, or of another port of this host.
 
-    They may link to the page, but not take up the places of its viewers. Browsers say `Sec-Fetch-Site` to HTTPS and to
-    loopback only (https://www.w3.org/TR/fetch-metadata/); elsewhere an `Origin` shows an event source of theirs.
+    Such a page may link to the dashboard but not take up seats. Browsers send `Sec-Fetch-Site` to HTTPS and loopback
+    only (https://www.w3.org/TR/fetch-metadata/); elsewhere an `Origin` shows an event source of theirs.
     """
     origin = asked.get("Origin")
     if origin is not None and urlsplit(origin).netloc != asked.get("Host"):

@@ -1,7 +1,7 @@
-"""One deployment, looked at once a second for however many viewers: Redis is asked as often for a hundred as for one.
+"""One deployment, looked at once a second for all viewers: a hundred viewers cost Redis no more than one.
 
 Each look becomes one message, made once. A viewer holds no queue: it takes the newest message when it is ready for
-one, and a slow viewer misses those in between. What the charts show is kept here, for viewers yet to come.
+one, and a slow viewer misses those in between. The history of the charts is kept here, for new viewers.
 """
 
 import asyncio
@@ -10,16 +10,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from console.observe import compare as overview
-from console.observe.redis_calls import connected
+from console.observe.compare import overview, read
+from console.observe.overview import Overview
+from console.observe.snapshot import Snapshot
 from runtime.errors import ParadeError
 from runtime.printable import printable
+from runtime.redis.blocking import connected
 from runtime.redis.url import redacted
 from runtime.settings import Settings
 
 LOOK_S = 1.0
 SPAN_S = 300
-"""What the charts reach back."""
+"""How far the charts reach back."""
 LOOKS_APART = 2
 """Rates come from the difference to the look before the last one. Services report once a second, so between two looks
 one second apart there is at times no report."""
@@ -66,18 +68,18 @@ async def watch(find: Callable[[], Settings], live: Live) -> None:
 
 async def _look(settings: Settings, live: Live) -> None:
     where = {"namespace": printable(settings.namespace), "redis": redacted(settings.redis_url)}
-    looks: deque[overview.Snapshot] = deque(maxlen=LOOKS_APART)
+    looks: deque[Snapshot] = deque(maxlen=LOOKS_APART)
     with connected(settings) as client:
         while True:
             # In a thread: the client blocks, up to redis_timeout_s, and viewers come and go meanwhile.
-            now = await asyncio.to_thread(overview.read, client, settings.keys)
-            seen = overview.overview(now, looks[0] if looks else None)
+            now = await asyncio.to_thread(read, client, settings.keys)
+            seen = overview(now, looks[0] if looks else None)
             live.publish({"overview": seen.as_json(), "where": where}, point_of(seen))
             looks.append(now)
             await asyncio.sleep(LOOK_S)
 
 
-def point_of(seen: overview.Overview) -> dict[str, Any]:
+def point_of(seen: Overview) -> dict[str, Any]:
     """What the charts show of one look."""
     rates = seen.rates
     return {

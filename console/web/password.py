@@ -1,13 +1,13 @@
-"""The dashboard's password: who guesses is slowed down, and keeps nobody else out. Pure; time is the caller's.
+"""The dashboard's password: guessing is slowed down, and keeps no viewer out. Pure; time is the caller's.
 
 Rules kept here:
 
-- An address may be wrong FREE times. After that it waits before its password is looked at again, right or wrong: a
-  second, then twice as long each time, up to LONGEST_S. After FORGOTTEN_S without a wrong one it begins anew.
-- Addresses that were never right are wrong EACH_SECOND times a second together, and BURST times at once. Those that
-  were right before do not wait for that, so guesses from very many addresses do not keep them out.
-- Of each kind as many as MOST_ADDRESSES are remembered, the latest. A network of IPv6 (/64) is one address, since
-  whoever has one has all of its addresses.
+- An address may be wrong FREE times. After that it waits before its next password is checked, right or wrong: a second,
+  then twice as long each time, up to LONGEST_S. After FORGOTTEN_S without a wrong one it starts over.
+- Addresses that were never right may be wrong EACH_SECOND times a second together, and BURST times at once. Those that
+  were right before are exempt, so guesses from very many addresses do not keep them out.
+- Up to MOST_ADDRESSES of each kind are remembered, the latest. An IPv6 network (/64) counts as one address, since its
+  holder has all of its addresses.
 """
 
 import hmac

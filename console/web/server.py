@@ -1,9 +1,9 @@
-"""The web dashboard: one page, and the stream of server-sent events that keeps it up to date. Nothing can be changed.
+"""The web dashboard: one page, and the stream of server-sent events that keeps it up to date. It changes nothing.
 
     /         the page, dashboard.html
     /events   the history of the charts once, then an overview a second
 
-`live.py` looks at the deployment; `web_access.py`, `password.py` and `places.py` decide who may see it.
+`live.py` looks at the deployment; `access.py`, `password.py` and `seats.py` decide who may see it.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from aiohttp.typedefs import Handler, Middleware
 from console.web.access import ASK, NO_PASSWORD, TOO_MANY, Refusal, given_password, headers, is_loopback, refusal
 from console.web.live import Live, watch
 from console.web.password import Password, network
-from console.web.seats import Places
+from console.web.seats import Seats
 from runtime.edge import web as guarded
 from runtime.edge.listen import limits_of, peer_log
 from runtime.edge.peer_log import PeerLog
@@ -36,7 +36,7 @@ WRITE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Address:
     """Where the dashboard is served, and the password that it asks for."""
 
     host: str
@@ -48,20 +48,20 @@ class Place:
         return f"http://[{self.host}]:{self.port}/" if ":" in self.host else f"http://{self.host}:{self.port}/"
 
 
-def run(place: Place, find: Callable[[], Settings]) -> None:
+def run(address: Address, find: Callable[[], Settings]) -> None:
     """Serve until SIGINT or SIGTERM. ParadeError when the port can't be had."""
-    asyncio.run(_run(place, find))
+    asyncio.run(_run(address, find))
 
 
-async def _run(place: Place, find: Callable[[], Settings]) -> None:
+async def _run(address: Address, find: Callable[[], Settings]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     live = Live()
-    async with served(place, live):
-        print(f"dashboard: {place.url}", flush=True)  # noqa: T201
-        if place.password is None and not is_loopback(place.host):
-            print("no password is set: whoever reaches this port sees the page", flush=True)  # noqa: T201
+    async with served(address, live):
+        print(f"dashboard: {address.url}", flush=True)  # noqa: T201
+        if address.password is None and not is_loopback(address.host):
+            print("no password is set: anyone who reaches this port sees the page", flush=True)  # noqa: T201
         watching = asyncio.create_task(watch(find, live))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((watching, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -71,31 +71,31 @@ async def _run(place: Place, find: Callable[[], Settings]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def served(place: Place, live: Live) -> AsyncIterator[None]:
+async def served(address: Address, live: Live) -> AsyncIterator[None]:
     """Serve the page and its events for as long as the context lasts. ParadeError when the port can't be had."""
-    places, log, guard = Places(MOST_VIEWERS), peer_log(structlog.get_logger()), headers(PAGE)
+    seats, log, guard = Seats(MOST_VIEWERS), peer_log(structlog.get_logger()), headers(PAGE)
 
     async def page(_: web.Request) -> web.Response:
         return web.Response(text=PAGE, content_type="text/html")
 
     async def events(request: web.Request) -> web.StreamResponse:
         viewer = guarded.exchange(request)
-        address = network(viewer.peer)
-        taken = places.take(address, lambda: viewer.cut_off("another address had no viewer"))
+        peer = network(viewer.peer)
+        taken = seats.take(peer, lambda: viewer.cut_off("another address had no viewer"))
         if taken is None:
             return web.Response(status=503, text=f"{MOST_VIEWERS} viewers are served already")
         try:
             return await _stream(request, live)
         finally:
-            places.give_back(address, taken)
+            seats.give_back(peer, taken)
 
     async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(guard)
 
-    app = web.Application(middlewares=[_access(place.password, log)])
+    app = web.Application(middlewares=[_access(address.password, log)])
     app.on_response_prepare.append(add_headers)
     app.add_routes([web.get("/", page), web.get("/events", events)])
-    async with guarded.served(app, place.host, place.port, limits_of(MOST_CONNECTIONS, 0).most, log):
+    async with guarded.served(app, address.host, address.port, limits_of(MOST_CONNECTIONS, 0).most, log):
         yield
 
 

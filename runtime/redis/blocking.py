@@ -1,6 +1,9 @@
-"""The commands' connection to Redis: a blocking client that takes a URL to mean what `runtime/redis/link.py` does."""
+"""The commands' connection to Redis: a blocking client that reads a URL as `runtime/redis/link.py` does."""
 
+import contextlib
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -8,9 +11,62 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
-from runtime.errors import RedisUnavailableError
+from runtime.errors import RedisUnavailableError, RedisUnsuitableError
+from runtime.redis import url as redis_url
+from runtime.redis.checks import findings
+from runtime.redis.refusals import data_problem, keys_of, lacks_a_right, missing_right
 from runtime.redis.tls import Tls
-from runtime.redis.url import RedisUrl
+from runtime.redis.url import RedisUrl, redacted, without_secrets
+from runtime.settings import Settings
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator["redis.Redis"]:
+    """A client for a few commands. RedisUnavailableError when the server can't be reached or refuses."""
+    with client_of(redis_url.parse(settings.redis_url), settings.redis_timeout_s) as client:
+        try:
+            yield client
+        except redis.RedisError as problem:
+            raise _in_words(problem, client, settings) from None
+
+
+def _in_words(problem: redis.RedisError, client: "redis.Redis", settings: Settings) -> RedisUnavailableError:
+    refusal, command = told(problem, settings), getattr(problem, "command", ())
+    if isinstance(problem, redis.exceptions.NoPermissionError) or lacks_a_right(refusal):
+        return missing_right(refusal, command, settings)
+    types: dict[str, str] = {}
+    with contextlib.suppress(redis.RedisError):
+        types = {key: _type(client, key) for key in keys_of(refusal, command, settings.keys)}
+    known = data_problem(refusal, command, settings.keys, types)
+    return known or RedisUnavailableError(f"Redis at {redacted(settings.redis_url)}: {refusal}{_hint(settings)}")
+
+
+def _type(client: "redis.Redis", key: str) -> str:
+    found: Any = client.type(key)
+    return bytes(found).decode()
+
+
+def told(problem: redis.RedisError, settings: Settings) -> str:
+    """What went wrong, for messages: without the password, which a server may quote."""
+    where = redis_url.parse(settings.redis_url)
+    return without_secrets(str(problem), where.password, where.sentinel_password)
+
+
+def _hint(settings: Settings) -> str:
+    # With a URL given or found, it is that server's fault; the default one is only a guess.
+    if "redis_url" in settings.model_fields_set:
+        return ""
+    return "; no `parade up` of yours runs on this machine: start it, or give --redis-url"
+
+
+def check_server(settings: Settings) -> None:
+    """Make sure that a suitable server answers."""
+    where = redacted(settings.redis_url)
+    with connected(settings) as client:
+        info = {name: str(value) for name, value in client.info().items()}
+    for finding in findings(info, {}, settings):
+        if finding.fatal:
+            raise RedisUnsuitableError(f"Redis at {where} {finding.problem}; {finding.advice}")
 
 
 class _TlsConnection(redis.SSLConnection):

@@ -225,7 +225,7 @@ def test_skip_when_nothing_is_missing(up: Up, store: Any) -> None:
 def test_skip_when_nobody_sequences(server_url: str, namespace: str) -> None:
     done = parade("skip", "--redis-url", server_url, "--namespace", namespace)
     assert done.returncode == 1
-    assert "nobody sequences" in done.stderr
+    assert "no process sequences" in done.stderr
     with redis.Redis.from_url(server_url) as client:
         assert not client.keys(f"{{{namespace}}}*"), "nothing is asked of nobody"
 

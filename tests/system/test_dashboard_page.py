@@ -147,8 +147,8 @@ def test_a_stopped_sequencer_and_a_gap_turn_the_page_to_warnings(stage: Stage) -
     sequencer.terminate()
     assert sequencer.wait(10) == 0
     stage.see("document.querySelector('#banner.critical') !== null")
-    assert "nobody sequences" in stage.browser.text("#concerns")
-    assert "nobody sequences" in stage.browser.text("[role=alert]"), "it is spoken, too"
+    assert "no process sequences" in stage.browser.text("#concerns")
+    assert "no process sequences" in stage.browser.text("[role=alert]"), "it is spoken, too"
     assert stage.browser.run("document.title").startswith("⚠")
     assert "nobody" in stage.browser.text("#pipeline .box.alarm")
     stage.system.start("sequencer")

@@ -95,7 +95,7 @@ def test_a_folder_that_is_not_ours_is_not_used(
     assert (find(9500), find_all()) == (None, [])
     assert sorted(shared.rglob("*")) == before, "nothing is written there"
     (said,) = capfd.readouterr().err.splitlines()
-    assert f"{private(shared)} {why}: commands do not find the `parade up` here" in said
+    assert f"{private(shared)} {why}: commands do not find this `parade up`" in said
 
 
 def linked_file(shared: Path, file: Path) -> None:
@@ -122,7 +122,7 @@ def a_pipe(_: Path, file: Path) -> None:
     [
         (linked_file, "can't be opened, or is a symbolic link"),
         (writable_file, "is not private: others can write to it (mode 622)"),
-        (a_pipe, "is no regular file"),
+        (a_pipe, "is not a regular file"),
         pytest.param(foreign_file, f"belongs to another user (id {STRANGER})", marks=needs_root),
     ],
 )
@@ -201,7 +201,7 @@ def test_what_is_no_file_is_not_written_to(plant: str, shared: Path) -> None:
         path.symlink_to(victim)
     else:
         os.mkfifo(path)
-    with pytest.raises(ParadeError, match="it is no regular file"), written_whole(path) as file:
+    with pytest.raises(ParadeError, match="it is not a regular file"), written_whole(path) as file:
         file.write("text")
     assert victim.read_text() == "precious"
     assert {each.name for each in shared.iterdir()} == {"out", "victim"}

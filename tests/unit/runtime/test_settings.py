@@ -64,7 +64,7 @@ def test_all_other_namespaces_are_taken(namespace: str) -> None:
 )
 def test_a_url_that_is_misplaced_or_wrong_is_not_quoted(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises((ParadeError, SystemExit)) as ended:
-        load_for_service("fanout", options)
+        load_for_service("fanout", options, "parade fanout")
     said = str(ended.value) + capsys.readouterr().err
     assert "redis://" in said
     assert "secret" not in said

@@ -15,7 +15,7 @@ from console.web import live
 from console.web import server as dashboard
 from console.web.live import Live, watch
 from console.web.password import FREE
-from console.web.server import Place, served
+from console.web.server import Address, served
 from runtime.errors import ParadeError
 from runtime.settings import load
 from tests.support.servers import free_port
@@ -23,14 +23,14 @@ from tests.support.servers import free_port
 SECONDS = 15.0
 
 
-def a_place(password: str | None = None) -> Place:
-    return Place("127.0.0.1", free_port(), password)
+def an_address(password: str | None = None) -> Address:
+    return Address("127.0.0.1", free_port(), password)
 
 
 @contextlib.asynccontextmanager
-async def session(place: Place, **options: Any) -> AsyncIterator[aiohttp.ClientSession]:
+async def session(address: Address, **options: Any) -> AsyncIterator[aiohttp.ClientSession]:
     timeout = aiohttp.ClientTimeout(total=SECONDS)
-    async with aiohttp.ClientSession(place.url, timeout=timeout, read_bufsize=1 << 20, **options) as client:
+    async with aiohttp.ClientSession(address.url, timeout=timeout, read_bufsize=1 << 20, **options) as client:
         yield client
 
 
@@ -44,8 +44,8 @@ async def events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any
 
 
 async def test_every_answer_has_the_guarding_headers() -> None:
-    place = a_place()
-    async with served(place, Live()), session(place) as client:
+    address = an_address()
+    async with served(address, Live()), session(address) as client:
         for path, status in (("/", 200), ("/events", 200), ("/nothing", 404)):
             async with client.get(path) as answer:
                 assert answer.status == status
@@ -55,22 +55,22 @@ async def test_every_answer_has_the_guarding_headers() -> None:
 
 
 async def test_nothing_can_be_changed() -> None:
-    place = a_place()
-    async with served(place, Live()), session(place) as client:
+    address = an_address()
+    async with served(address, Live()), session(address) as client:
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             async with client.request(method, "/events") as answer:
                 assert answer.status == 405
 
 
 async def test_page_and_events_ask_for_the_password() -> None:
-    place = a_place("secret")
-    async with served(place, Live()), session(place) as client:
+    address = an_address("secret")
+    async with served(address, Live()), session(address) as client:
         for path in ("/", "/events", "/nothing"):
             async with client.get(path) as answer:
                 assert answer.status == 401
                 assert answer.headers["WWW-Authenticate"].startswith("Basic ")
                 assert "script" not in await answer.text()
-    async with served(place, Live()), session(place, headers=basic("secret")) as client:
+    async with served(address, Live()), session(address, headers=basic("secret")) as client:
         for path in ("/", "/events"):
             async with client.get(path) as answer:
                 assert answer.status == 200
@@ -80,29 +80,29 @@ def basic(password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"any:{password}".encode()).decode()}
 
 
-async def status_from(place: Place, address: str, password: str | None, path: str = "/") -> tuple[int, str]:
+async def status_from(server: Address, address: str, password: str | None, path: str = "/") -> tuple[int, str]:
     """Status, and the seconds to wait, of one request from an address of this machine."""
     source = aiohttp.TCPConnector(local_addr=(address, 0))
-    async with session(place, headers=basic(password) if password else {}, connector=source) as client:
+    async with session(server, headers=basic(password) if password else {}, connector=source) as client:
         async with client.get(path) as answer:
             return answer.status, answer.headers.get("Retry-After", "")
 
 
 async def test_guessing_the_password_is_slow_and_keeps_nobody_else_out(capsys: pytest.CaptureFixture[str]) -> None:
-    place = a_place("secret")
+    address = an_address("secret")
     guesses, tries = ("127.0.0.2", "guess"), FREE + 45
-    async with served(place, Live()):
+    async with served(address, Live()):
         async with asyncio.timeout(SECONDS):
-            answers = [await status_from(place, *guesses) for _ in range(tries)]
+            answers = [await status_from(address, *guesses) for _ in range(tries)]
         assert answers[:FREE] == [(401, "")] * FREE
         looked_at = answers.count((401, ""))
         assert FREE < looked_at < FREE + 6, "each wait is twice the one before"
         assert {status for status, _ in answers} == {401, 429}
         assert all(1 <= int(wait_s) <= 60 for status, wait_s in answers if status == 429)
-        while (await status_from(place, "127.0.0.2", "secret"))[0] != 429:
-            await status_from(place, *guesses)
-        assert await status_from(place, "127.0.0.3", "secret") == (200, "")
-        assert await status_from(place, "127.0.0.2", None) == (401, ""), "to ask is no guess"
+        while (await status_from(address, "127.0.0.2", "secret"))[0] != 429:
+            await status_from(address, *guesses)
+        assert await status_from(address, "127.0.0.3", "secret") == (200, "")
+        assert await status_from(address, "127.0.0.2", None) == (401, ""), "to ask is no guess"
     logged = "".join(capsys.readouterr())
     assert logged.count("password_wrong") < 20
     assert logged.count("password_not_looked_at") < 20
@@ -113,13 +113,13 @@ async def test_guessing_the_password_is_slow_and_keeps_nobody_else_out(capsys: p
 
 async def test_a_page_of_another_port_gets_no_place_of_a_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard, "MOST_VIEWERS", 1)
-    place = a_place()
+    address = an_address()
     foreign: list[dict[str, str]] = [
         {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
         {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"},
-        {"Origin": f"http://127.0.0.1:{place.port + 1}"},
+        {"Origin": f"http://127.0.0.1:{address.port + 1}"},
     ]
-    async with served(place, Live()), session(place) as client:
+    async with served(address, Live()), session(address) as client:
         for asked in foreign:
             async with client.get("/events", headers=asked) as answer:
                 assert answer.status == 403
@@ -127,14 +127,14 @@ async def test_a_page_of_another_port_gets_no_place_of_a_viewer(monkeypatch: pyt
             assert answer.status == 200
 
 
-async def test_an_address_that_has_all_places_gives_some_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_that_has_all_seats_gives_some_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard, "MOST_VIEWERS", 4)
-    place = a_place()
-    async with served(place, Live()), contextlib.AsyncExitStack() as stack:
+    page = an_address()
+    async with served(page, Live()), contextlib.AsyncExitStack() as stack:
 
         async def view(address: str) -> aiohttp.ClientResponse:
             connector = aiohttp.TCPConnector(local_addr=(address, 0))
-            client = await stack.enter_async_context(session(place, connector=connector))
+            client = await stack.enter_async_context(session(page, connector=connector))
             return await stack.enter_async_context(client.get("/events"))
 
         greedy = [await view("127.0.0.2") for _ in range(4)]
@@ -150,11 +150,11 @@ async def test_an_address_that_has_all_places_gives_some_up(monkeypatch: pytest.
 
 async def test_halves_of_requests_keep_no_viewer_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard, "MOST_CONNECTIONS", 8)
-    place = a_place()
-    async with served(place, Live()), session(place) as client, contextlib.AsyncExitStack() as stack:
+    address = an_address()
+    async with served(address, Live()), session(address) as client, contextlib.AsyncExitStack() as stack:
         async with client.get("/events") as viewer:
             for _ in range(100):
-                _, writer = await asyncio.open_connection(place.host, place.port)
+                _, writer = await asyncio.open_connection(address.host, address.port)
                 stack.callback(writer.close)
                 writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
             async with client.get("/") as answer:
@@ -163,24 +163,24 @@ async def test_halves_of_requests_keep_no_viewer_out(monkeypatch: pytest.MonkeyP
 
 
 async def test_another_sites_name_is_not_answered() -> None:
-    place = a_place()
-    async with served(place, Live()), session(place) as client:
+    address = an_address()
+    async with served(address, Live()), session(address) as client:
         async with client.get("/events", headers={"Host": "evil.example"}) as answer:
             assert answer.status == 421
 
 
 async def test_a_port_in_use() -> None:
-    place = a_place()
-    async with served(place, Live()):
-        with pytest.raises(ParadeError, match=f"can't listen on 127.0.0.1:{place.port}"):
-            async with served(place, Live()):
+    address = an_address()
+    async with served(address, Live()):
+        with pytest.raises(ParadeError, match=f"can't listen on 127.0.0.1:{address.port}"):
+            async with served(address, Live()):
                 pass
 
 
 async def test_viewers_beyond_the_limit_are_refused_until_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard, "MOST_VIEWERS", 2)
-    place, feed = a_place(), Live()
-    async with served(place, feed), session(place) as client:
+    address, feed = an_address(), Live()
+    async with served(address, feed), session(address) as client:
         async with client.get("/events") as first:
             async with client.get("/events") as second:
                 async with client.get("/events") as third:
@@ -193,9 +193,9 @@ async def test_a_viewer_that_takes_nothing_holds_up_nobody_and_loses_its_place(
 ) -> None:
     monkeypatch.setattr(dashboard, "MOST_VIEWERS", 1)
     monkeypatch.setattr(dashboard, "WRITE_S", 0.2)
-    place, feed = a_place(), Live()
-    async with served(place, feed), session(place) as client:
-        _, writer = await asyncio.open_connection(place.host, place.port, limit=1024)
+    address, feed = an_address(), Live()
+    async with served(address, feed), session(address) as client:
+        _, writer = await asyncio.open_connection(address.host, address.port, limit=1024)
         writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await _until(client, 503)
         for _ in range(20):
@@ -221,10 +221,10 @@ async def test_redis_is_asked_as_often_for_twenty_viewers_as_for_one(
 ) -> None:
     monkeypatch.setattr(live, "LOOK_S", 0.05)
     settings = load(redis_url=server_url, namespace=namespace)
-    place, feed = a_place(), Live()
+    address, feed = an_address(), Live()
     with redis.Redis.from_url(server_url) as store:
         store.config_resetstat()
-        async with served(place, feed), session(place) as client:
+        async with served(address, feed), session(address) as client:
             watching = asyncio.create_task(watch(lambda: settings, feed))
 
             async def view() -> list[int]:
@@ -257,9 +257,9 @@ async def test_a_redis_that_is_away_is_said_and_found_again(
     monkeypatch.setattr(live, "LOOK_S", 0.05)
     away = load(redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0", namespace=namespace)
     there = load(redis_url=valkey_url, namespace=namespace)
-    place, feed = a_place(), Live()
+    address, feed = an_address(), Live()
     where = away
-    async with served(place, feed), session(place) as client:
+    async with served(address, feed), session(address) as client:
         watching = asyncio.create_task(watch(lambda: where, feed))
         async with client.get("/events") as answer:
             facts = events(answer)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from console.observe.redis_calls import connected
 from runtime.errors import RedisUnavailableError
+from runtime.redis.blocking import connected
 from runtime.redis.link import connect
 from runtime.settings import load
 from tests.support.programs import SYSTEM
