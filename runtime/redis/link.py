@@ -32,8 +32,7 @@ Reply = Any
 
 Command = tuple[bytes | str | int | float, ...]
 
-_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
-
+_pack = hiredis.pack_command
 
 IN_SCRIPT = re.compile(r"^(?:ERR Error running script \(call to \w+\): )?(?:@user_script: ?\d+: )+-?(?=[A-Z]+ )")
 """What Redis 6.2 says before the code of an error that a command in a script met; newer ones say it at the end."""
