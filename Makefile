@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install demo test test-compose soak mutants check format bench bench-plots bench-compare lock clean
+.PHONY: help install demo test test-unit test-fast test-compose soak mutants check format bench bench-plots bench-compare lock clean
 COMPOSE_TESTS = $(BIN)/python -m pytest tests/compose $(ARGS)
 .DEFAULT_GOAL := help
 
@@ -17,6 +17,12 @@ demo: install ## run the whole system on a million events and check every byte
 test: .venv/installed-dev ## all tests (redis-server, redis-cli and chromium are used where they are installed)
 	$(BIN)/python -m pytest $(ARGS)
 
+test-unit: .venv/installed-dev ## the rules of each module: under 20 seconds
+	$(BIN)/python -m pytest -m "not slow" tests/unit $(ARGS)
+
+test-fast: .venv/installed-dev ## all that is quick, on real processes and servers too: under two minutes
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
 test-compose: .venv/installed-dev ## the compose file on a real engine; ENGINE=script starts one where there is none
 	@if docker info >/dev/null 2>&1; then $(COMPOSE_TESTS); \
 	elif [ -n "$(ENGINE)" ]; then $(ENGINE) start; $(COMPOSE_TESTS); status=$$?; $(ENGINE) stop; exit $$status; \
@@ -28,10 +34,12 @@ soak: .venv/installed-dev ## random faults against the whole system: MINUTES=30,
 mutants: .venv/installed-dev ## small changes to the pure modules, each of which a test should notice: MODULE=fanout/merge
 	@$(BIN)/python -m tests.mutants $(MODULE) $(ARGS)
 
-check: .venv/installed-dev ## linters and types
+check: .venv/installed-dev ## linters and types; .pre-commit-config.yaml has the same as hooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/pre-commit validate-config
 
 format: .venv/installed-dev ## format the code and sort imports
 	$(BIN)/ruff check --fix .
@@ -46,18 +54,19 @@ bench-plots: .venv/installed-dev ## draw bench.json, made with ARGS=--sweep, int
 bench-compare: install ## measure this tree and another revision in turn: BASE=HEAD~1
 	@$(BIN)/python -m tests.bench.compare $(or $(BASE),$(error give BASE=<revision>)) $(ARGS)
 
+UPGRADE := --upgrade
 LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
-  --no-emit-index-url --custom-compile-command 'make lock' --upgrade
+  --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE)
 BUILD_REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 # The build backend shares .venv with the others: what both need has one version.
-lock: .venv/installed-dev ## resolve the dependencies anew
+lock: .venv/installed-dev ## resolve the dependencies anew; UPGRADE= keeps each version that still fits
 	$(LOCK) pyproject.toml -o requirements/runtime.lock
 	$(LOCK) pyproject.toml --extra embedded -o requirements/local.lock
 	$(LOCK) pyproject.toml --extra embedded --group dev -o requirements/dev.lock
 	$(BIN)/python -c '$(BUILD_REQUIRES)' | $(LOCK) - -c requirements/dev.lock -o requirements/build.lock
 
 clean: ## remove what the targets made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build bench*.json
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build dist bench*.json
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

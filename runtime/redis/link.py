@@ -32,8 +32,7 @@ Reply = Any
 
 Command = tuple[bytes | str | int | float, ...]
 
-_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]
-
+_pack = hiredis.pack_command
 
 IN_SCRIPT = re.compile(r"^(?:ERR Error running script \(call to \w+\): )?(?:@user_script: ?\d+: )+-?(?=[A-Z]+ )")
 """What Redis 6.2 puts before the code of an error from within a script; newer servers put it at the end."""

@@ -9,7 +9,7 @@ Rules kept here:
 
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -106,11 +106,12 @@ class Wire:
             return
         self._commands.feed(data)
         while self.open and (command := self._commands.gets()) is not False:
+            words = cast(list[bytes], command)
             if self._rng.random() < self._noise.cut_before:
-                self.owner.world.trace("cut before", self.owner, command[0])
+                self.owner.world.trace("cut before", self.owner, words[0])
                 self.cut()
             else:
-                self._execute(command)
+                self._execute(words)
                 self.flush()
 
     def _execute(self, command: list[bytes]) -> None:
