@@ -66,7 +66,7 @@ class NodeSession:
         session.
         """
         self.served = False
-        generation = self._generation = self._make(subscribed, commands)
+        generation = self._generation = self._new_generation(subscribed, commands)
         await generation.feed.start(self._users.by_id)
         await self._take_up(generation)
         generation.feed.catch_up_ends()
@@ -110,7 +110,7 @@ class NodeSession:
         """Seconds since a sequencer was last heard."""
         return self._context.now_s() - self._generation.feed.heard_s if self._generation else 0.0
 
-    def _make(self, subscribed: RedisLink, commands: RedisLink) -> Generation:
+    def _new_generation(self, subscribed: RedisLink, commands: RedisLink) -> Generation:
         self._generations += 1
         context, users = self._context, self._users
         feed = Feed(context, subscribed, self._writer.accept)
