@@ -1,47 +1,46 @@
-"""`python -m fanout`: wires settings, sockets and the node; the only place here that does."""
+"""`python -m fanout`: makes the parts and ends them in order; the only file here that does."""
 
 import asyncio
 
-import structlog
-
-from fanout.clients.server import Client, ClientServer
+from fanout.clients.server import ClientServer
+from fanout.clients.tcp import Client
 from fanout.node import Node
+from fanout.stats import FanoutStats
+from runtime.context import Context
 from runtime.edge.listen import listen
-from runtime.readiness import Readiness
+from runtime.outage import Outage
+from runtime.readiness import Readiness, Status
 from runtime.report import Reporter, service_name
-from runtime.service import conclude, run, until_one_ends
-from runtime.settings import Settings
-
-log = structlog.get_logger()
+from runtime.service import conclude, run, shown, until_one_ends
 
 
-async def main(settings: Settings, readiness: Readiness, stop: asyncio.Event) -> None:
+async def main(context: Context, stop: asyncio.Event) -> None:
     """Serve clients until told to stop, or until a part of the service fails: then the same steps, in haste."""
-    clients = ClientServer(settings)
-    port = (settings.host, settings.client_port)
-    server = await listen(lambda: Client(clients), *port, backlog=4096, limits=clients.limits)
-    leave = asyncio.Event()
-    node = Node(settings, clients, readiness)
-    serving = asyncio.create_task(node.run(leave))
-    reporter = Reporter(settings.keys, service_name("fanout"), readiness, lambda: node.link, node.about)
-    reporting = asyncio.create_task(reporter.run())
-    problem = await until_one_ends(stop, serving, reporting)
-    drain_s = settings.drain_s if problem is None else 0
+    settings, stats, readiness = context.settings, FanoutStats(), Readiness()
+    clients = ClientServer(context, stats)
+    node = Node(context, clients, Outage(context, readiness), stats)
+    status = Status(readiness, node.observe, checks=(node.why_silent,), identity=node.identity)
+    reporter = Reporter(context, service_name("fanout"), status, lambda: node.link)
+    async with shown("fanout", context, status):
+        server = await listen(context, lambda: Client(clients), settings.client_port, 4096, clients.limits)
+        leave = asyncio.Event()
+        serving = asyncio.create_task(node.run(leave))
+        reporting = asyncio.create_task(reporter.run())
+        problem = await until_one_ends(stop, serving, reporting)
+        drain_s = settings.drain_s if problem is None else 0
 
-    # 1. The balancer is told and nobody new comes; 2. clients are served on while their connections end one by
-    # one, so that they do not all come back at once; 3. the node leaves; 4. what is left is cut off.
-    readiness.lacks("draining", "the node drains")
-    server.close()
-    log.info("draining", connections=len(clients.clients), seconds=drain_s)
-    await clients.drain(drain_s, settings.shutdown_s / 2)
-    reporting.cancel()
-    await reporter.withdraw()
-    leave.set()
-    await asyncio.wait([serving], timeout=settings.shutdown_s / 2)
-    for client in list(clients.clients):
-        client.abort()
-    clients.log.close()
-    await conclude(problem, serving)
+        # 1. The balancer is told, and no client is let in any more; 2. clients are served while their connections end
+        # one by one, so that they do not all come back at once; 3. the node leaves; 4. the rest is cut off.
+        readiness.lacks("draining", "the node drains")
+        server.close()
+        context.log.info("draining", connections=len(clients.clients), seconds=drain_s)
+        await clients.drain(drain_s, settings.shutdown_s / 2)
+        reporting.cancel()
+        await reporter.withdraw()
+        leave.set()
+        await asyncio.wait([serving], timeout=settings.shutdown_s / 2)
+        clients.abort()
+        await conclude(problem, serving)
 
 
 if __name__ == "__main__":

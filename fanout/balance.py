@@ -3,7 +3,7 @@
 Rules kept here:
 
 - Only a node with clearly more than the average gives up any, so nodes never pass connections to and fro.
-- A tenth of the surplus a round, so that it settles in some ten rounds and nobody is flooded.
+- A tenth of the surplus a round, so that it settles in some ten rounds and floods no other node.
 """
 
 from collections.abc import Sequence

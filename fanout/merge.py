@@ -5,11 +5,11 @@ Rules kept here:
 - Both sides are whole lines in sequence order; so is the result, byte for byte the same lines.
 - A number appears on one side only.
 
-Numbers of one width sort as text, without a key: three times faster, and a batch that crosses a power of ten is
-rare. Two ways then, by size: a few lines are spliced between slices of the broadcasts (0.2 µs a line, whatever the
-number of broadcasts); many are sorted together (20 ns a line of either side). It works on str since the interpreter
-compares ASCII strings, but not bytes, without a call each: an eighth less CPU time for a node when everybody follows
-half of all others.
+Numbers of one width sort as text, without a key, which is three times faster; a batch that crosses a power of ten is
+rare. There are two ways to merge: a few lines are spliced between slices of the broadcasts (0.2 µs a line, however
+many broadcasts there are); many lines are sorted together with them (20 ns for each line of either side). Both work
+on str, since the interpreter compares ASCII strings without a call each, but not bytes: 12 % less CPU time for a node
+when each user follows half of all others.
 """
 
 from bisect import bisect
@@ -25,7 +25,7 @@ def number(line: str) -> int:
 
 
 class Broadcasts:
-    """One batch's broadcasts, indexed on first use: most connections get them as they are."""
+    """One batch's broadcasts. They are indexed on first use, since most connections get them as they are."""
 
     def __init__(self, lines: bytes) -> None:
         self.bytes = lines

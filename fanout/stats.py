@@ -7,10 +7,10 @@ from fanout.clients.pressure import REASONS
 from runtime.stats import Histogram, by_reason, counter, gauge, histogram
 
 EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA = ENDS = ("expelled", "journal too short", "older data in Redis")
-"""Why a node can't keep its promise to the connections that it has."""
+"""Why a node must close the connections that it has: it can no longer give them every line."""
 
 HALF_CLOSED = "accepts nothing after its own end"
-"""Why a client is closed that ended its sending side and does not take the rest."""
+"""Why a client is closed that has ended its sending side: it does not take what is still unsent."""
 
 
 @dataclass

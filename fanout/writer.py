@@ -1,4 +1,24 @@
-"""A closed batch → one write a connection. The node's hot path.
+"""A closed batch → one write to each connection. The node's hot path.
+
+A frame's way, from the subscription to a client's socket:
+
+     1  runtime/redis/link.py         RedisLink.data_received parses what Redis has published.
+     2  fanout/upstream/feed.py       Feed._received gathers the lines of each user, which come first; the frame, which
+                                      comes last, closes the batch.
+     3                                Feed._close_batch decodes the frame, and keeps it aside while the node catches up;
+                                      what it missed comes out of the journal (`fanout/upstream/catch_up.py`).
+     4                                Feed.take: the batch's number must be the next one, or something was lost.
+     5                                Feed._release holds it until it is safe, and hands it on.
+     6  here                          Writer.accept: it must continue the history that this node knows, or the session
+                                      ends (`fanout/session.py`).
+     7  fanout/clients/pressure.py    _must_wait: while too many clients are slow the batch is held here.
+     8  fanout/clients/users.py       _write: Users.reach makes users live whose join this batch has consumed.
+     9  fanout/merge.py               Broadcasts.merged_with puts a user's own lines and the broadcasts into one order.
+    10  fanout/clients/connection.py  connection.write is the transport's own method, or fills a buffer for a client
+                                      that is behind.
+    11  fanout/upstream/heartbeat.py  `written` has advanced, which the next heartbeat tells the sequencer.
+
+Steps 2 to 10 happen in one turn of the event loop, unless the batch is held in step 3, 5 or 7.
 
 Rules kept here:
 
@@ -12,33 +32,60 @@ from collections import deque
 from contract.frames import Frame, Messages, stream_id
 from fanout.clients.pressure import Pressure
 from fanout.clients.server import ClientServer
-from fanout.clients.users import Members
 from fanout.merge import Broadcasts
 from fanout.upstream.clock import RedisClock
+from fanout.upstream.heartbeat import ExpelledError, StateWentBackError
+from runtime.context import Context
 
 WAIT_POLL_S = 0.005
 
 
 class Writer:
-    """Writes one life's batches to its members."""
+    """Writes one node's batches to the clients that are there when it is made."""
 
-    def __init__(self, members: Members, server: ClientServer, pressure: Pressure, clock: RedisClock) -> None:
+    def __init__(self, context: Context, node: str, clients: ClientServer, clock: RedisClock) -> None:
+        settings = context.settings
+        self.accepted, self.epoch = 0, b""
+        """The last batch accepted, and its epoch."""
         self.written = 0
+        """The last batch written."""
         self.advanced = asyncio.Event()
-        self._members = members
-        self._server = server
-        self._pressure = pressure
+        """Set when `written` has changed."""
+        self._node, self._name = node, node.encode()
+        self._clients = clients
+        self._users = clients.users
+        self._stats = clients.stats
+        self._pressure = Pressure(settings.client_buffer_bytes, settings.node_buffer_bytes, settings.client_stall_s)
         self._clock = clock
-        self._stats = server.stats
         self._held: deque[tuple[Frame, Messages]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._poll_s = max(WAIT_POLL_S, context.least_poll_s)
 
-    def deliver(self, frame: Frame, messages: Messages) -> None:
-        """Write a batch, or hold it while the node waits."""
+    @property
+    def waits(self) -> bool:
+        """Whether batches are held back for slow clients."""
+        return self._pressure.waiting_since_s is not None
+
+    def begin_after(self, batch: int, epoch: bytes) -> None:
+        """The node enters the deployment; it owes its clients nothing up to this batch."""
+        self.accepted = self.written = batch
+        self.epoch = epoch
+
+    def accept(self, frame: Frame, messages: Messages) -> None:
+        """Write a batch, or hold it while the node waits.
+
+        ExpelledError when the batch takes this node out of the system; StateWentBackError when it does not continue
+        the history that this node knows.
+        """
+        if self._name in frame.gone:
+            raise ExpelledError(f"node {self._node} was expelled")
+        if not frame.continues(self.epoch, self.accepted):
+            raise StateWentBackError(frame.batch, frame.lineage.epoch, self.accepted, self.epoch)
+        self.accepted, self.epoch = frame.batch, frame.lineage.epoch
         if self._held or self._must_wait():
             self._held.append((frame, messages))
             if len(self._held) == 1:
-                self._loop.call_later(WAIT_POLL_S, self._go_on)
+                self._loop.call_later(self._poll_s, self._continue)
             return
         self._write(frame, messages)
 
@@ -46,25 +93,25 @@ class Writer:
         """Write nothing more."""
         self._held.clear()
 
-    def _go_on(self) -> None:
+    def _continue(self) -> None:
         while self._held and not self._must_wait():
             self._write(*self._held.popleft())
         if self._held:
-            self._loop.call_later(WAIT_POLL_S, self._go_on)
+            self._loop.call_later(self._poll_s, self._continue)
 
     def _must_wait(self) -> bool:
-        behind = self._server.behind
+        behind = self._clients.behind
         if not behind:
             self._pressure.waiting_since_s = None
             return False
-        for client, reason in self._pressure.judge(behind, self._members.connections, self._loop.time()):
-            self._server.close_slow(client, reason)
+        for client, reason in self._pressure.check(behind, self._users.connections, self._loop.time()):
+            self._clients.close_slow(client, reason)
         return self._pressure.waiting_since_s is not None
 
     def _write(self, frame: Frame, messages: Messages) -> None:
-        members = self._members
-        members.reach(stream_id(frame.cursor))
-        live = members.live
+        users = self._users
+        users.reach(stream_id(frame.cursor))
+        live = users.live
         if frame.lines:
             broadcasts = Broadcasts(frame.lines)
             for user_id, user in live.items():
@@ -83,7 +130,7 @@ class Writer:
         self._count(frame, messages)
 
     def _count(self, frame: Frame, messages: Messages) -> None:
-        stats, live = self._stats, self._members.live
+        stats, live = self._stats, self._users.live
         stats.batches += 1
         if frame.lines:
             connections = sum(len(user.connections) for user in live.values())

@@ -1,10 +1,10 @@
-"""Who did not take what was sent to them, some minutes ago. Pure.
+"""Which users and addresses did not take what was sent to them, within the last minutes. Pure.
 
 Rules kept here:
 
-- A user is remembered after one offence. An address is only when more than half of its connections were set
-  aside at that time: behind a balancer that sends no PROXY line, or behind NAT, everybody has the same.
-- What is remembered is bounded in number and in time; the newest displace the oldest.
+- A user is remembered after one offence. An address is remembered only if more than half of its connections were
+  set aside at that time: behind NAT, or a balancer that sends no PROXY line, all users share one address.
+- Memory is bounded in number and in time; the newest entries displace the oldest.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ MOST = 10_000
 
 
 class Recent:
-    """The names that were remembered within the last minutes. Times are the caller's monotonic seconds."""
+    """Names, each remembered for a while. Times are the caller's monotonic seconds."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._most = most
@@ -42,20 +42,20 @@ class Recent:
 
 
 class Offenders:
-    """Users and addresses whose next connections are judged sooner."""
+    """Users and addresses whose next connections are given less time."""
 
     def __init__(self, most: int = MOST, seconds: float = REMEMBERED_S) -> None:
         self._users = Recent(most, seconds)
         self._addresses = Recent(most, seconds)
 
     def add(self, user_id: bytes, address: str, aside: int, connections: int, now_s: float) -> None:
-        """A connection was slow; of its address's `connections` so many are set aside, it included."""
+        """A connection was slow; of its address's `connections`, `aside` are set aside, this one included."""
         self._users.add(user_id, now_s)
         if 2 * aside > connections:
             self._addresses.add(address, now_s)
 
     def has(self, user_id: bytes, address: str, now_s: float) -> bool:
-        """Whether the user or the address did it before."""
+        """Whether the user or the address is remembered."""
         return self._users.has(user_id, now_s) or self._addresses.has(address, now_s)
 
     def count(self, now_s: float) -> int:

@@ -6,12 +6,12 @@ Rules kept here:
 - Many slow clients together do hold the node up, and through it the source: unsent bytes count towards
   the node limit, each client for at most four times its equal share, so the node waits when about a
   quarter of its clients are behind.
-- A client that then accepts next to nothing is *set aside* until it has caught up: what it leaves no longer
-  counts, so that those who keep up go on. When nobody keeps up, waiting harms nobody, and the node waits.
-- Unsent bytes that don't count (of those set aside, and above the fourfold share) have a limit together. Over
-  it, those are closed that have accepted nothing for longest; the node waits until one may be.
+- A client that then accepts next to nothing is *set aside* until it has caught up: its unsent bytes no longer
+  count, so that the clients that keep up are served. When none keeps up, waiting harms none, and the node waits.
+- Unsent bytes that don't count (of clients set aside, and above the fourfold share) have a limit together. Over
+  it, the clients that have accepted nothing for longest are closed; the node waits until one may be.
 - A client that accepts nothing at all for the stall time meanwhile is closed.
-- Whoever did it before is set aside at once, and closed first and soon.
+- An offender, a client that was slow before (`offenders.py`), is set aside at once, and closed first and soon.
 """
 
 from collections.abc import Collection
@@ -19,14 +19,14 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 ASIDE_S = 0.25
-"""How long a client may accept next to nothing before nobody waits for it: an honest one seldom pauses so long."""
+"""How long a client may accept next to nothing and be waited for: an honest one seldom pauses longer."""
 PATIENCE_S = 0.5
-"""How long a client may accept next to nothing when there is no room: a pause is no offence. Twice as long when
-as many are slow as keep up: then it may be the network, and waiting harms fewer."""
+"""How long a client may accept next to nothing when there is no room: a pause is no offence. Twice as long when at
+least as many are slow as keep up: then it may be the network, and waiting harms fewer."""
 OFFENDER_STALL_S = 1.0
-"""The stall time of those who did it before."""
+"""The stall time of offenders."""
 NEXT_TO_NOTHING_BYTES = 16 * 1024
-"""Who accepts less than this, or than a sixteenth of what is unsent, within ASIDE_S, makes no progress."""
+"""Accepting less than this, or than a sixteenth of the unsent bytes, within ASIDE_S is no progress."""
 
 TOO_FAR_BEHIND, ACCEPTS_NOTHING, AGAIN, NO_ROOM = REASONS = (
     "too far behind",
@@ -39,7 +39,7 @@ TOO_FAR_BEHIND, ACCEPTS_NOTHING, AGAIN, NO_ROOM = REASONS = (
 
 @dataclass(slots=True)
 class Standing:
-    """How a client does since it is behind. `offender`: it, or its address, did it before."""
+    """A client's progress since it fell behind. `offender`: its user or address was slow before."""
 
     offender: bool = False
     aside: bool = False
@@ -49,7 +49,7 @@ class Standing:
     _step_bytes: int = 0
 
     def look(self, unsent_bytes: int, accepted_bytes: int, now_s: float) -> None:
-        """Note whether it has made progress."""
+        """Check whether it has made progress."""
         if self.behind_since_s is None:
             self.behind_since_s = now_s
         elif accepted_bytes - self._accepted_bytes < self._step_bytes:
@@ -58,7 +58,7 @@ class Standing:
         self._step_bytes = max(1, min(unsent_bytes // 16, NEXT_TO_NOTHING_BYTES))
 
     def behind_s(self, now_s: float) -> float:
-        """For how long it has been behind."""
+        """How long it has been behind, in seconds."""
         return 0.0 if self.behind_since_s is None else now_s - self.behind_since_s
 
 
@@ -71,10 +71,10 @@ class Lagging(Protocol):
         """Bytes that the kernel has not accepted yet."""
 
     def accepted_bytes(self) -> int:
-        """Bytes that it has accepted since `hold`."""
+        """Bytes that the kernel has accepted since `hold`."""
 
     def hold(self) -> None:
-        """It is judged from now on, until it has caught up and has another standing."""
+        """Its progress is checked from now on, until it has caught up and has a new standing."""
 
     def set_aside(self) -> None:
         """Mark it in its standing; called once."""
@@ -85,7 +85,7 @@ Client = TypeVar("Client", bound=Lagging)
 
 @dataclass(slots=True)
 class Tally(Generic[Client]):
-    """Unsent bytes at one look: `wanted` are those that count if nobody is set aside, `counted` those that do."""
+    """Unsent bytes at one check: `wanted` would count if no client were set aside, `counted` do count."""
 
     share: float
     wanted: float = 0.0
@@ -93,24 +93,24 @@ class Tally(Generic[Client]):
     uncounted: float = 0.0
     stalled: int = 0
     holders: list[tuple[Client, float]] = field(default_factory=list)
-    """Whose bytes do not count, and how many of them."""
+    """Clients with bytes that do not count, and how many."""
 
 
 class Pressure:
-    """Judges the clients that are behind. Times are the caller's monotonic seconds."""
+    """Checks the clients that are behind. Times are the caller's monotonic seconds."""
 
     def __init__(self, client_limit_bytes: int, node_limit_bytes: int, stall_s: float) -> None:
         self._client_limit_bytes = client_limit_bytes
         self._node_limit_bytes = node_limit_bytes
-        # A lone client can have all of it, and many slow ones as much as makes a node wait.
+        # A lone client may fill all of its own limit, and many slow ones as much as makes a node wait.
         self._uncounted_limit_bytes = max(client_limit_bytes, node_limit_bytes)
-        # Of clients that are behind for a moment, as in any fast stream, nothing more is asked.
+        # In any fast stream clients are behind for a moment; below this, they are not looked at one by one.
         self._harmless_bytes = min(client_limit_bytes, node_limit_bytes) // 8
         self._stall_s = stall_s
         self._pressed_since_s: float | None = None
         self.waiting_since_s: float | None = None
 
-    def judge(self, behind: Collection[Client], clients: int, now_s: float) -> list[tuple[Client, str]]:
+    def check(self, behind: Collection[Client], clients: int, now_s: float) -> list[tuple[Client, str]]:
         """The clients to close, with the reason; `waiting_since_s` says whether the node must wait."""
         if sum([client.unsent_bytes() for client in behind]) < self._harmless_bytes:
             self._pressed_since_s = self.waiting_since_s = None
@@ -173,7 +173,7 @@ class Pressure:
     def _may_be_closed(self, standing: Standing, patience_s: float, now_s: float) -> bool:
         if standing.offender and standing.aside:
             return True
-        # One that moves and never catches up takes others' room as well, only more slowly.
+        # A client that moves but never catches up takes others' room as well, only more slowly.
         return now_s - standing.moved_s > patience_s or standing.behind_s(now_s) > self._stall_s
 
     def _decide(self, tally: Tally[Client], keeping_up: int, now_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Reading again what a node missed: the journal's batches after the last one that it has."""
+"""Reads what a node missed: the journal's batches after the last one that it has."""
 
 from collections.abc import AsyncIterator
 
@@ -7,15 +7,15 @@ from contract.keys import Keys
 from runtime.redis.link import Calls
 
 PARTS = 16
-"""Parts asked for at a time; one holds at most 1,000 users and their lines."""
+"""Parts read at a time; each holds at most 1,000 users and their lines."""
 
 
 class JournalGoneError(Exception):
-    """The journal no longer has what was missed, so a connection would have a hole."""
+    """The journal no longer has what the node missed, so its clients would miss lines."""
 
 
 async def missed_batches(calls: Calls, keys: Keys, last: int, until: int) -> AsyncIterator[tuple[Frame, Messages]]:
-    """The batches after `last` up to `until`, in order. JournalGoneError when one of them is not there."""
+    """The batches after `last` up to `until`, in order. JournalGoneError when one of them is missing or damaged."""
     position = f"{last + 1}-0"
     expected = last + 1
     messages: Messages = {}

@@ -4,8 +4,9 @@
 class RedisClock:
     """Estimates the difference between Redis time and the local clock.
 
-    An answer says what time it was at some moment between sending and hearing; the shorter that took, the better.
-    An estimate gets older with each answer, so a better one of long ago gives way in the end.
+    An answer says what time it was at some moment between sending the question and hearing the answer; the shorter
+    that took, the better. An estimate loses weight with each answer, so that a good one of long ago is replaced in the
+    end.
     """
 
     AGEING = 1.02
@@ -15,7 +16,7 @@ class RedisClock:
         self._trip_s = float("inf")
 
     def learn(self, redis_s: float, sent_s: float, heard_s: float) -> None:
-        """Redis said `redis_s` in answer to what was sent at one local time and heard at another."""
+        """Redis said `redis_s` in an answer: it was asked at local time `sent_s` and heard at `heard_s`."""
         self._trip_s *= self.AGEING
         if heard_s - sent_s <= self._trip_s:
             self._trip_s = heard_s - sent_s

@@ -1,35 +1,28 @@
-"""Tells the stream who came to this node and who left, and the sequencer how far it has written."""
+"""Heartbeats: this node is alive, and which batch it has written; the answer is what Redis has committed.
+
+`contract/reports.py` draws a heartbeat's fields. A node has one connection for commands at a time; their number is the
+`generation`, which the node counts up. What arrives late, over an earlier one, is refused (`announce.lua`).
+"""
 
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Protocol
 
-import structlog
-
-from contract.entries import EVERYONE, presence_fields
-from contract.frames import stream_id
 from contract.reports import REPORTS_LUA, parse_heartbeat
-from fanout.clients.users import Members, User
-from fanout.stats import FanoutStats
+from fanout.clients.users import Users
 from fanout.upstream.clock import RedisClock
 from fanout.upstream.feed import Feed, FrameLostError
-from fanout.writer import Writer
-from runtime.redis.link import RedisLink, RedisRefusedError, Script
-from runtime.settings import Settings
+from runtime.context import Context
+from runtime.redis.link import Calls, Script
 
 BEAT = Script(Path(__file__).with_name("beat.lua"), REPORTS_LUA)
-ANNOUNCE = Script(Path(__file__).with_name("announce.lua"), REPORTS_LUA)
-AHEAD_POLL_S = 0.01
-"""How often a node that may tell nothing more looks whether the sequencer has caught up."""
 BEAT_S = 0.005
 """Shortest time between two heartbeats."""
 IDLE_BEAT_S = 1.0
-FULL_S = 1.0
-"""Time between tries to tell who came while Redis has its memory full."""
+"""Longest time between two heartbeats."""
 SILENCE_S = 1.0
-"""Silence beyond a tick after which something must have been lost."""
-
-log = structlog.get_logger()
+"""Silence beyond a tick after which a frame must have been lost."""
 
 
 class ExpelledError(Exception):
@@ -37,147 +30,99 @@ class ExpelledError(Exception):
 
 
 class StateWentBackError(Exception):
-    """Redis has lost batches that this node has written: an old copy of the data is in use."""
+    """Redis has lost batches that this node has written: it runs on an older copy of its data."""
+
+    def __init__(self, found_batch: int, found_epoch: bytes, batch: int, epoch: bytes) -> None:
+        found, written = f"{found_batch} of epoch {found_epoch.decode()}", f"{batch} of epoch {epoch.decode()}"
+        super().__init__(
+            f"Redis went back to an older copy of its data: it has batch {found}, this node has written {written}"
+        )
 
 
-class Membership:
-    """One node id's standing in the deployment, told over one connection: the `session`, counted up by the node."""
+class Progress(Protocol):
+    """How far a node has written."""
+
+    written: int
+    """The last batch written."""
+    advanced: asyncio.Event
+    """Set when `written` has changed."""
+
+
+class Heartbeat:
+    """The heartbeats of one node over one connection."""
 
     def __init__(
         self,
+        context: Context,
         node: str,
-        session: int,
-        link: RedisLink,
+        generation: int,
+        link: Calls,
         feed: Feed,
-        members: Members,
+        progress: Progress,
+        users: Users,
         clock: RedisClock,
-        settings: Settings,
-        stats: FanoutStats,
     ) -> None:
-        self._node = node
-        self._session = session
-        self._link = link
-        self._feed = feed
-        self._members = members
-        self._settings = settings
-        self._keys = settings.keys
-        self._silence_s = settings.tick_s + SILENCE_S
-        self._news = asyncio.Event()
-        self._now = asyncio.get_running_loop().time
         self.committed = 0
         """The last batch that Redis is known to have."""
+        self._node = node
+        self._generation = generation
+        self._link = link
+        self._feed = feed
+        self._progress = progress
+        self._users = users
         self._clock = clock
-        self._stats = stats
-
-    def notify(self) -> None:
-        """Someone came or left."""
-        self._news.set()
+        self._keys = context.settings.keys
+        self._silence_s = context.settings.tick_s + SILENCE_S
+        self._now_s = context.now_s
 
     async def enter(self) -> tuple[int, bytes]:
         """Become a node of the deployment; returns the last batch before it, and its epoch."""
-        await self._load_scripts()
+        await self._link.call("SCRIPT", "LOAD", BEAT.text)
         return await self._beat("new")
 
-    async def resume(self, written: int) -> tuple[int, bytes]:
-        """Be the node that it was, on a new connection; returns the batch committed last, and its epoch."""
-        await self._load_scripts()
-        committed = await self._beat(written)
-        self._members.tell_again()
-        return committed
+    async def resume(self) -> tuple[int, bytes]:
+        """Be the same node on a new connection; returns the batch committed last, and its epoch.
 
-    async def leave(self) -> None:
-        """Stop being one; all users leave with it."""
-        await self._link.call("XADD", self._keys.events, "*", *presence_fields(self._node, [EVERYONE], []))
-
-    async def announce(self) -> None:
-        """Post joins and leaves as they come, many in one entry when they come together.
-
-        A node is at most `entries_ahead` entries ahead of the sequencer; what comes meanwhile is told together, and
-        who leaves and comes back meanwhile costs nothing.
+        ExpelledError when it is no longer part of the deployment.
         """
-        members = self._members
-        while True:
-            await self._wait_for_news()
-            leaves, joins = members.take_news(self._settings.entry_users, self._now())
-            # Who left is not here any more, so nobody here needs what is given up.
-            if leaves:
-                self._feed.unsubscribe(leaves)
-            try:
-                # Confirmed before the join is posted, so nothing of the batch that consumes it is missed.
-                if joins:
-                    await self._feed.subscribe([user.id for user in joins])
-                entry = await self._post(leaves, joins)
-            except RedisRefusedError as refusal:
-                await self._wait_for_memory(refusal)
-            else:
-                members.told(stream_id(entry))
-                self._stats.joins += len(joins)
+        await self._link.call("SCRIPT", "LOAD", BEAT.text)
+        return await self._beat(self._progress.written)
 
-    async def _wait_for_news(self) -> None:
-        while True:
-            wait_s = self._members.news_in_s(self._now())
-            if self._members.entries_ahead >= self._settings.entries_ahead:
-                await asyncio.sleep(AHEAD_POLL_S)
-                continue
-            if wait_s is not None and wait_s <= 0:
-                return
-            self._news.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
-                    await self._news.wait()
-
-    async def _post(self, leaves: list[bytes], joins: list[User]) -> bytes:
-        fields = presence_fields(self._node, leaves, (user.id for user in joins))
-        keys, arguments = (self._keys.events, self._keys.nodes), (self._session, *fields)
-        return bytes(await self._link.call("EVALSHA", ANNOUNCE.sha, len(keys), *keys, *arguments))
-
-    async def _wait_for_memory(self, refusal: RedisRefusedError) -> None:
-        # Those who are here already are served on meanwhile.
-        if not str(refusal).startswith("OOM"):
-            raise refusal
-        log.warning("joins_wait", reason=str(refusal))
-        self._members.refused()
-        await asyncio.sleep(FULL_S)
-
-    async def beat(self, writer: Writer) -> None:
+    async def run(self) -> None:
         """Report the batch written last: soon after it changed, else every second.
 
-        FrameLostError when batches are committed of which nothing is heard, which is how the loss of the last
+        FrameLostError when batches are committed that have not been heard of, which is how the loss of the last
         frame before a silence shows; also when Redis knows fewer batches than this node, to look into it.
         """
-        loop = asyncio.get_running_loop()
+        progress = self._progress
         while True:
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: before Python 3.12 it loses a cancellation that comes together with the event.
                 async with asyncio.timeout(IDLE_BEAT_S):
-                    await writer.advanced.wait()
-            writer.advanced.clear()
+                    await progress.advanced.wait()
+            progress.advanced.clear()
             heard = self._feed.last_batch
-            committed, _ = await self._beat(writer.written)
+            committed, _ = await self._beat(progress.written)
             if committed < heard:
                 raise FrameLostError(f"Redis is at batch {committed}, this node has heard {heard}")
-            if committed > heard and loop.time() - self._feed.heard_s > self._silence_s:
+            if committed > heard and self._now_s() - self._feed.heard_s > self._silence_s:
                 raise FrameLostError(f"batch {heard + 1} was committed and not heard of")
             await asyncio.sleep(BEAT_S)
 
     async def connections_of_all(self) -> list[int]:
-        """The connections of every node of the deployment, as last reported; what is no report counts for nothing."""
+        """The connections of every node of the deployment, as last reported."""
         found = []
-        for report in await self._link.call("HVALS", self._keys.nodes):
-            with contextlib.suppress(ValueError):  # the sequencer says so, and expels that node
-                found.append(parse_heartbeat(report).connections)
+        for text in await self._link.call("HVALS", self._keys.nodes):
+            with contextlib.suppress(ValueError):  # not a heartbeat: the sequencer says so, and expels that node
+                found.append(parse_heartbeat(text).connections)
         return found
 
-    async def _load_scripts(self) -> None:
-        for script in (BEAT, ANNOUNCE):
-            await self._link.call("SCRIPT", "LOAD", script.text)
-
     async def _beat(self, batch: int | str) -> tuple[int, bytes]:
-        keys, arguments = self._keys, (self._node, batch, self._members.connections, self._session)
-        sent_s = self._now()
+        keys, arguments = self._keys, (self._node, batch, self._users.connections, self._generation)
+        sent_s = self._now_s()
         committed, epoch, now_ms = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, *arguments)
         self.committed = max(self.committed, committed)
-        self._clock.learn(now_ms / 1000, sent_s, self._now())
+        self._clock.learn(now_ms / 1000, sent_s, self._now_s())
         if committed < 0:
             raise ExpelledError(f"node {self._node} is no longer part of the deployment")
         return int(committed), epoch

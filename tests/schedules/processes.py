@@ -6,8 +6,10 @@ from functools import cache
 from typing import Any, cast
 
 from contract.keys import Keys
-from fanout.clients.server import Client, ClientServer
+from fanout.clients.server import ClientServer
+from fanout.clients.tcp import Client
 from fanout.node import Node
+from fanout.stats import FanoutStats
 from listener.appender import Appender
 from listener.intake import Intake
 from listener.stats import ListenerStats
@@ -166,14 +168,15 @@ class NodeProcess(Process):
 
     def start(self) -> None:
         if not self.alive and not self.world.over:
-            self.server = ClientServer(self.settings)
+            self.server = ClientServer(self.context(), FanoutStats())
         super().start()
 
     async def main(self) -> None:
         # The order of fanout/__main__.py: connections end first, then the node leaves.
         assert self.server is not None
-        leave = asyncio.Event()
-        serving = asyncio.ensure_future(Node(self.settings, self.server, Readiness()).run(leave))
+        context, leave = self.context(), asyncio.Event()
+        node = Node(context, self.server, Outage(context, Readiness()), self.server.stats)
+        serving = asyncio.ensure_future(node.run(leave))
         try:
             await self.stop.wait()
             await self.server.drain(0.1, 0.5)

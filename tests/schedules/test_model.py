@@ -1,6 +1,6 @@
 """The core, one step at a time, in any order that hypothesis thinks of; and checked after every step.
 
-Ordering, routing, batches, the commit script, members, the feed's gap detection, the journal's repair and the writer
+Ordering, routing, batches, the commit script, users, the feed's gap detection, the journal's repair and the writer
 are the real ones. There is no time and no network: a step is run to its end, and what a node is sent waits until a
 step delivers or loses it.
 """
@@ -18,12 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from contract.entries import Entry, parse_entry
 from contract.frames import after, stream_id
 from fanout.clients.server import ClientServer
-from fanout.session import Life
+from fanout.session import NodeSession
 from fanout.stats import FanoutStats
 from fanout.upstream.catch_up import JournalGoneError
-from fanout.upstream.clock import RedisClock
-from fanout.upstream.feed import Feed, FrameLostError
-from fanout.upstream.heartbeat import ANNOUNCE, ExpelledError, Membership
+from fanout.upstream.feed import FrameLostError
+from fanout.upstream.heartbeat import ExpelledError
+from fanout.upstream.presence import ANNOUNCE
 from listener.appender import APPEND
 from runtime.context import Context
 from runtime.redis.link import RedisLink, RedisRefusedError
@@ -89,7 +89,7 @@ class Connection:
 
     def __init__(self, node: "ModelNode", user: int) -> None:
         self.user = user
-        self.node_id = node.life._name
+        self.node_id = node.session.node.encode()
         self.received: list[bytes] = []
         self.write = self.received.append
         self.opened_at_batch = node.core.witness.batches[-1].number
@@ -104,14 +104,14 @@ class ModelNode:
         self.in_flight: deque[list[list[Any]]] = deque()
         self.published: list[list[Any]] = []
         self.connections: list[Connection] = []
-        self.session = 0
 
     async def begin(self) -> None:
-        """A new life; whoever was connected is not any more."""
+        """A new session; clients that were connected are not any more."""
         self.connections.clear()
-        server = ClientServer(self.core.settings)
-        self.members = server.members
-        self.life = Life(self.core.settings, server)
+        stats = FanoutStats()
+        clients = ClientServer(self.core.context, stats)
+        self.users = clients.users
+        self.session = NodeSession(self.core.context, clients, stats)
         await self.connect()
 
     async def connect(self) -> None:
@@ -119,31 +119,23 @@ class ModelNode:
         self.core.redis.forget(self)
         self.in_flight.clear()
         self.link = SimpleNamespace(on_message=None)
-        feed = self.feed = Feed(
-            cast(RedisLink, self.link), KEYS, 1.0, lambda *batch: self.life._from_feed(feed, *batch)
-        )
-        self.core.redis.subscribe(self, [KEYS.broadcast.encode(), *map(_channel, self.members.users)])
-        calls = cast(RedisLink, self.core.calls)
-        self.session += 1
-        membership = Membership(
-            self.life.node, self.session, calls, feed, self.members, RedisClock(), self.core.settings, FanoutStats()
-        )
+        links = cast(RedisLink, self.link), cast(RedisLink, self.core.calls)
+        generation = self.session._new_generation(*links)
+        self.feed = feed = generation.feed
+        self.core.redis.subscribe(self, [KEYS.broadcast.encode(), *map(_channel, self.users.by_id)])
         try:
-            if self.life._entered:
-                await self.life._catch_up(feed, membership, calls)
-            else:
-                await self.life._enter(feed, membership)
+            await self.session._take_up(generation)
         except (ExpelledError, JournalGoneError):
             await self.begin()
             return
-        feed.go_on()
+        feed.catch_up_ends()
         if feed.failed.done():
             assert isinstance(feed.failed.exception(), ExpelledError)
             await self.begin()
 
     @property
-    def has_news(self) -> bool:
-        return self.members.news_in_s(self.core.now_s) == 0
+    def has_pending(self) -> bool:
+        return self.users.pending_in_s(self.core.now_s) == 0
 
     async def hear(self) -> None:
         """Receive the oldest batch that is on its way."""
@@ -153,12 +145,12 @@ class ModelNode:
             lost = isinstance(self.feed.failed.exception(), FrameLostError)
             await (self.connect if lost else self.begin)()
 
-    async def tell_news(self, outcome: str, between: Callable[[], Awaitable[None]] = nothing) -> None:
+    async def post(self, outcome: str, between: Callable[[], Awaitable[None]] = nothing) -> None:
         """Post who came and left; `outcome` says how far that gets.
 
         `between` happens between any two commands on the way, which can be far apart in time.
         """
-        leaves, joins = self.members.take_news(self.core.settings.entry_users, self.core.now_s)
+        leaves, joins = self.users.take_pending(self.core.settings.entry_users, self.core.now_s)
         self.core.redis.unsubscribe(self, list(map(_channel, leaves)))
         await between()
         self.core.redis.subscribe(self, [_channel(user.id) for user in joins])
@@ -171,22 +163,22 @@ class ModelNode:
             ANNOUNCE.sha.encode(),
             b"2",
             *keys,
-            b"%d" % self.session,
+            b"%d" % self.session._generations,
             b"node",
-            self.life._name,
+            self.session.node.encode(),
             *fields,
         ]
         if outcome == "late":
             self.core.late.append(command)
         elif outcome == "refused":  # for want of memory; nothing is done about it but to try again
-            self.members.refused()
+            self.users.not_posted()
             return
         elif outcome != "lost":
             entry = self.core.run(command)
         if outcome != "answered":
             await self.connect()
         else:
-            self.members.told(stream_id(entry))
+            self.users.posted(stream_id(entry))
 
 
 class Core(RuleBasedStateMachine):
@@ -308,7 +300,7 @@ class Core(RuleBasedStateMachine):
     @rule(place=st.integers(0, 1), expel=st.booleans())
     def tick(self, place: int, expel: bool) -> None:
         """A batch without events, which may expel a node; also between the making of a batch and its commit."""
-        gone = self.nodes[place].life._name
+        gone = self.nodes[place].session.node.encode()
         if expel:
             self.term._assembly.routing.drop_node(gone)
         self._commit(Batch(*self.term.commits.position, gone=(gone,) * expel))
@@ -322,7 +314,7 @@ class Core(RuleBasedStateMachine):
         """A user connects, for the first time or once more."""
         node = self.nodes[place]
         connection = Connection(node, user)
-        node.members.add(b"%d" % user, connection)
+        node.users.add(b"%d" % user, connection)
         node.connections.append(connection)
         self.connections.append(connection)
 
@@ -335,18 +327,18 @@ class Core(RuleBasedStateMachine):
 
     def _end(self, node: ModelNode, connection: Connection) -> None:
         node.connections.remove(connection)
-        node.members.remove(b"%d" % connection.user, connection, self.now_s)
+        node.users.remove(b"%d" % connection.user, connection, self.now_s)
 
-    @precondition(lambda self: any(node.has_news for node in self.nodes))
+    @precondition(lambda self: any(node.has_pending for node in self.nodes))
     @rule(
         place=st.integers(0, 1),
         outcome=st.sampled_from(["answered", "answered", "answer lost", "late", "lost", "refused"]),
         apart=st.booleans(),
     )
-    def tell_news(self, place: int, outcome: str, apart: bool) -> None:
+    def post(self, place: int, outcome: str, apart: bool) -> None:
         """A node posts who came and who left; a batch is published between its commands."""
-        if self.nodes[place].has_news:
-            self.do(self.nodes[place].tell_news(outcome, self._publish if apart else nothing))
+        if self.nodes[place].has_pending:
+            self.do(self.nodes[place].post(outcome, self._publish if apart else nothing))
 
     async def _publish(self) -> None:
         if self.unsent:
@@ -393,8 +385,8 @@ class Core(RuleBasedStateMachine):
         if user:
             self.join(place, user)
         for node in self.nodes:
-            if node.has_news:
-                self.do(node.tell_news("answered"))
+            if node.has_pending:
+                self.do(node.post("answered"))
         for _ in range(chunks):
             if self.unsent:
                 self.append([0, 0])
@@ -419,10 +411,10 @@ class Core(RuleBasedStateMachine):
                 self.join(place, user)
             back.clear()
 
-        if node.has_news:
-            self.do(node.tell_news(outcome, come_back))
-        while node.has_news:
-            self.tell_news(place, "answered", apart=True)
+        if node.has_pending:
+            self.do(node.post(outcome, come_back))
+        while node.has_pending:
+            self.post(place, "answered", apart=True)
             self.deliver_all()
 
     @rule()
@@ -465,13 +457,13 @@ class Core(RuleBasedStateMachine):
         for _ in range(3):
             for node in self.nodes:
                 self.do(node.connect())
-                while node.has_news:
-                    self.do(node.tell_news("answered"))
+                while node.has_pending:
+                    self.do(node.post("answered"))
             while len(self.redis.get(KEYS.events, Stream)) or self.term._assembly.ordering.ready:
                 self.compute(4)
                 self.commit(False)
             self.deliver_all()
-        serving = {node.life._name for node in self.nodes}
+        serving = {node.session.node.encode() for node in self.nodes}
         ended = tuple(name for name in self.run([b"HKEYS", KEYS.nodes.encode()]) if name not in serving)
         self._commit(Batch(*self.term.commits.position, gone=ended))
         self.witness.check_state()
@@ -495,7 +487,7 @@ def test_a_leave_that_arrives_after_the_user_came_back_changes_nothing() -> None
     core.work(chunks=0, user=1, place=0)
     core.deliver_all()
     core.leave(0)
-    core.tell_news(0, "late", apart=False)
+    core.post(0, "late", apart=False)
     core.work(chunks=0, user=1, place=0)
     core.deliver_all()
     core.arrive_late()

@@ -1,5 +1,6 @@
 """Ten thousand schedules, each judged byte by byte; and proof that the judge notices when something is broken."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ import pytest
 import sequencer.store
 from contract.events import Event
 from contract.frames import Frame, Messages
-from fanout.clients.users import Members
-from fanout.session import Life
+from fanout.clients.users import Users
 from fanout.upstream.feed import Feed
+from fanout.writer import Writer
 from runtime.redis.link import Script
 from sequencer.batch import Batch
 from sequencer.follows import Follows
@@ -53,29 +54,29 @@ def play_all(count: int) -> None:
 def no_gap_check(monkeypatch: pytest.MonkeyPatch) -> None:
     def take(self: Feed, frame: Frame, messages: Messages) -> None:
         self.last_batch = frame.batch
-        self._on_batch(frame, messages)
+        self._accept(frame, messages)
 
     monkeypatch.setattr(Feed, "take", take)
 
 
 def joins_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Members, "tell_again", lambda _: None)
+    monkeypatch.setattr(Users, "post_again", lambda _: None)
 
 
 def live_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Members.told
-    monkeypatch.setattr(Members, "told", lambda self, _: told(self, (0, 0)))
+    posted = Users.posted
+    monkeypatch.setattr(Users, "posted", lambda self, _: posted(self, (0, 0)))
 
 
 def leaves_told_after_the_join(monkeypatch: pytest.MonkeyPatch) -> None:
     """A leave that may not have arrived is told again although its user is back."""
 
-    def refused(self: Members) -> None:
-        (leaves, joins), self._telling = self._telling, ([], [])
+    def not_posted(self: Users) -> None:
+        (leaves, joins), self._posting = self._posting, ([], [])
         self._to_join |= {user.id: user for user in joins if user.connections}
         self._to_leave |= dict.fromkeys(leaves)
 
-    monkeypatch.setattr(Members, "refused", refused)
+    monkeypatch.setattr(Users, "not_posted", not_posted)
 
 
 def waiting_stored_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +95,13 @@ def authors_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def expulsion_not_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def from_feed(self: Life, _: Feed, frame: Frame, messages: Messages) -> None:
-        self._last_batch, self._epoch = frame.batch, frame.lineage.epoch
-        self._writer.deliver(frame, messages)
+    accept = Writer.accept
 
-    monkeypatch.setattr(Life, "_from_feed", from_feed)
+    def accept_any(self: Writer, frame: Frame, messages: Messages) -> None:
+        self.epoch = frame.lineage.epoch
+        accept(self, replace(frame, gone=()), messages)
+
+    monkeypatch.setattr(Writer, "accept", accept_any)
 
 
 def waiting_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contract.frames import StreamId, stream_id
-from fanout.upstream.heartbeat import ANNOUNCE
+from fanout.upstream.presence import ANNOUNCE
 from tests.schedules.processes import KEYS, RECORDED
 from tests.schedules.redis_double import Hash, Redis, SortedSet, Stream
 from tests.schedules.reference import Event, Oracle

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from contract.entries import parse_entry
 from contract.events import MAX_LINE_BYTES
-from fanout.clients.server import REGISTRATION_BYTES, Client, ClientServer
+from fanout.clients.server import ClientServer
+from fanout.clients.tcp import REGISTRATION_BYTES, Client
+from fanout.stats import FanoutStats
 from listener.appender import Appender
 from listener.intake import Intake
 from listener.server import Source, Sources
@@ -137,7 +139,8 @@ registrations = st.one_of(
 
 @given(registrations, cuts, st.booleans(), st.booleans())
 async def test_a_client_may_send_anything(data: bytes, sizes: list[int], small: bool, proxied: bool) -> None:
-    server, transport = ClientServer(load(proxy_protocol=proxied)), Transport()
+    context, transport = Context(load(proxy_protocol=proxied)), Transport()
+    server = ClientServer(context, FanoutStats())
     client = Client(server)
     client.connection_made(cast(asyncio.Transport, transport))
     for piece in pieces(PROXY_LINE * proxied + data, [1] * 400 if small else sizes):
@@ -147,19 +150,19 @@ async def test_a_client_may_send_anything(data: bytes, sizes: list[int], small: 
     line, end, _ = data.partition(b"\n")
     user = line.removesuffix(b"\r")
     if end and len(line) < REGISTRATION_BYTES and is_number(user, 20):
-        assert list(server.members.users) == [user]
+        assert list(server.users.by_id) == [user]
         assert (transport.written, transport.closed) == ([], False)
     elif end or len(line) >= REGISTRATION_BYTES:
-        assert server.members.users == {}
+        assert server.users.by_id == {}
         (answer,) = transport.written
         assert answer.startswith(b"ERROR ")
         assert answer.endswith(b"\n")
         assert transport.closed
     else:
-        assert server.members.users == {}
+        assert server.users.by_id == {}
         assert (transport.written, transport.closed) == ([], False)
     client.connection_lost(None)
-    assert (server.members.users, server.clients, server.members.connections) == ({}, set(), 0)
+    assert (server.users.by_id, server.clients, server.users.connections) == ({}, set(), 0)
 
 
 proxy_parts = st.sampled_from([b"PROXY ", b"TCP4 ", b"UNKNOWN", b"192.0.2.7 ", b"80 ", b"80", b"\r\n", b"\xff", b" "])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fanout.upstream.heartbeat import ANNOUNCE, BEAT
+from fanout.upstream.heartbeat import BEAT
+from fanout.upstream.presence import ANNOUNCE
 from runtime.redis.link import RedisRefusedError
 from runtime.settings import Settings
 from tests.integration.conftest import Calls

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fanout.upstream.feed import Feed
+from runtime.context import Context
 from runtime.redis.link import RedisLink, RedisRefusedError, connect
 from runtime.settings import Settings
 
@@ -23,7 +24,7 @@ async def test_a_refused_subscription_is_said_and_can_be_tried_again(
 ) -> None:
     await admin.call("ACL", "SETUSER", namespace, "on", "nopass", "~*", "+@all", "resetchannels")
     link = await connect(server_url.replace("://", f"://{namespace}:any@"), 5.0, "test-feed")
-    feed = Feed(link, settings.keys, 5.0, lambda *_: None)
+    feed = Feed(Context(settings), link, lambda *_: None)
     with pytest.raises(RedisRefusedError, match=r"^NOPERM "):
         await feed.start([])
     await admin.call("ACL", "SETUSER", namespace, f"&{settings.keys.prefix}*")
@@ -39,7 +40,7 @@ async def test_a_refusal_that_nobody_waits_for_ends_the_feed(
 ) -> None:
     await admin.call("ACL", "SETUSER", namespace, "on", "nopass", "~*", "&*", "+@all", "-unsubscribe")
     link = await connect(server_url.replace("://", f"://{namespace}:any@"), 5.0, "test-feed")
-    feed = Feed(link, settings.keys, 5.0, lambda *_: None)
+    feed = Feed(Context(settings), link, lambda *_: None)
     await feed.start([b"1"])
     feed.unsubscribe([b"1"])
     with pytest.raises(RedisRefusedError, match=r"^NOPERM "):

@@ -68,10 +68,10 @@ def closed_for_room(slow: list[Client], behind_since_s: list[float]) -> list[Cli
     subject = pressure()
     for now_s in sorted(behind_since_s):
         behind = [client for client, since_s in zip(slow, behind_since_s, strict=True) if since_s <= now_s]
-        subject.judge(behind, 100, now_s)
+        subject.check(behind, 100, now_s)
     for client in slow:
         client.unsent += 900
-    return [client for client, _ in subject.judge(slow, 100, 2)]
+    return [client for client, _ in subject.check(slow, 100, 2)]
 
 
 # Progress
@@ -79,14 +79,14 @@ def closed_for_room(slow: list[Client], behind_since_s: list[float]) -> list[Cli
 
 def test_a_client_is_told_once_that_it_is_judged_from_now_on() -> None:
     subject, client = pressure(), Client(49)
-    subject.judge([client], 2, 0)
+    subject.check([client], 2, 0)
     assert client.holds == 0, "too little to be judged"
     client.unsent = 50
     for second in (1, 2, 3):
-        subject.judge([client], 2, second)
+        subject.check([client], 2, second)
     assert client.holds == 1
     client.standing = Standing()  # as the server does when nothing is unsent
-    subject.judge([client], 2, 4)
+    subject.check([client], 2, 4)
     assert client.holds == 2
 
 
@@ -135,39 +135,39 @@ def test_little_by_little_is_progress_too() -> None:
 
 def test_one_of_many_is_closed_at_its_limit_and_the_node_goes_on() -> None:
     subject, client = pressure(), Client(1000)
-    assert subject.judge([client], 100, 0) == []
+    assert subject.check([client], 100, 0) == []
     assert subject.waiting_since_s is None
     client.unsent = 1001
-    assert subject.judge([client], 100, 1) == [(client, TOO_FAR_BEHIND)]
+    assert subject.check([client], 100, 1) == [(client, TOO_FAR_BEHIND)]
     assert subject.waiting_since_s is None
 
 
 def test_a_quarter_of_the_clients_makes_the_node_wait() -> None:
     subject = pressure(client_limit=100_000)
     clients = [Client(900) for _ in range(25)]
-    assert subject.judge(clients[:24], 100, 0) == []
+    assert subject.check(clients[:24], 100, 0) == []
     assert subject.waiting_since_s is None
-    assert subject.judge(clients, 100, 0.1) == []
+    assert subject.check(clients, 100, 0.1) == []
     assert subject.waiting_since_s == 0.1
-    subject.judge(clients, 100, 0.2)
+    subject.check(clients, 100, 0.2)
     assert subject.waiting_since_s == 0.1
-    subject.judge(clients[1:], 100, 0.2)
+    subject.check(clients[1:], 100, 0.2)
     assert subject.waiting_since_s is None
 
 
 @pytest.mark.parametrize("clients", [1, 2, 3, 4])
 def test_one_of_up_to_four_clients_makes_its_node_wait(clients: int) -> None:
     subject = pressure()
-    subject.judge([Client(399)], clients, 2)
+    subject.check([Client(399)], clients, 2)
     assert subject.waiting_since_s is None
-    subject.judge([Client(400)], clients, 3)
+    subject.check([Client(400)], clients, 3)
     assert subject.waiting_since_s == 3
 
 
 def test_one_byte_less_than_the_limit_is_no_pressure() -> None:
     subject, client = pressure(), Client(399)
     for second in range(100):
-        assert subject.judge([client], 2, second) == []
+        assert subject.check([client], 2, second) == []
     assert not client.standing.aside
 
 
@@ -176,12 +176,12 @@ def test_of_up_to_four_clients_each_counts_up_to_the_limit() -> None:
     subject = pressure()
     slow = [Client(900), Client(900)]
     for second in range(11):
-        assert subject.judge(slow, 3, second) == []
+        assert subject.check(slow, 3, second) == []
         for client in slow:
             client.take(100)
             client.unsent = 900
     slow[0].unsent = 901
-    assert subject.judge(slow, 3, 10.1) == [(slow[0], NO_ROOM)]
+    assert subject.check(slow, 3, 10.1) == [(slow[0], NO_ROOM)]
 
 
 # Setting aside
@@ -190,11 +190,11 @@ def test_of_up_to_four_clients_each_counts_up_to_the_limit() -> None:
 def test_who_accepts_nothing_is_set_aside_and_the_node_goes_on() -> None:
     subject = pressure(client_limit=100_000)
     clients = [Client(900) for _ in range(25)]
-    subject.judge(clients, 100, 0)
-    subject.judge(clients, 100, ASIDE_S)
+    subject.check(clients, 100, 0)
+    subject.check(clients, 100, ASIDE_S)
     assert subject.waiting_since_s == 0
     assert not any(aside(clients))
-    subject.judge(clients, 100, ASIDE_S + 0.01)
+    subject.check(clients, 100, ASIDE_S + 0.01)
     assert subject.waiting_since_s is None
     assert all(aside(clients))
 
@@ -203,39 +203,39 @@ def test_nobody_is_set_aside_while_there_is_room() -> None:
     subject = pressure(client_limit=100_000)
     clients = [Client(900) for _ in range(24)]
     for second in range(100):
-        assert subject.judge(clients, 100, second) == []
+        assert subject.check(clients, 100, second) == []
     assert not any(aside(clients))
 
 
 def test_while_little_is_unsent_nothing_is_noted() -> None:
     """An eighth of the node's limit: what any fast stream leaves for a moment costs one look."""
     subject, client = pressure(), Client(49)
-    subject.judge([client], 2, 0)
+    subject.check([client], 2, 0)
     assert client.standing.behind_since_s is None
     client.unsent = 50
-    subject.judge([client], 2, 1)
+    subject.check([client], 2, 1)
     assert client.standing.behind_since_s == 1
-    assert (subject.judge([], 2, 2), subject.waiting_since_s) == ([], None)
+    assert (subject.check([], 2, 2), subject.waiting_since_s) == ([], None)
 
 
 def test_a_stall_before_the_pressure_counts_for_setting_aside_and_not_for_closing() -> None:
     subject, client = pressure(), Client(50)
     for second in range(100):
-        subject.judge([client], 2, second)
+        subject.check([client], 2, second)
     client.unsent = 500
-    subject.judge([client], 2, 100)
+    subject.check([client], 2, 100)
     assert subject.waiting_since_s == 100
-    assert subject.judge([client], 2, 100.01) == []
+    assert subject.check([client], 2, 100.01) == []
     assert subject.waiting_since_s is None
-    assert subject.judge([client], 2, 110) == []
-    assert subject.judge([client], 2, 110.01) == [(client, ACCEPTS_NOTHING)]
+    assert subject.check([client], 2, 110) == []
+    assert subject.check([client], 2, 110.01) == [(client, ACCEPTS_NOTHING)]
 
 
 def test_who_makes_progress_is_waited_for() -> None:
     subject = pressure(client_limit=100_000)
     clients = [Client(3200) for _ in range(25)]
     for step in range(40):
-        assert subject.judge(clients, 100, step * ASIDE_S) == []
+        assert subject.check(clients, 100, step * ASIDE_S) == []
         assert subject.waiting_since_s == 0
         for client in clients:
             client.take(client.unsent // 16)
@@ -247,7 +247,7 @@ def test_next_to_nothing_is_no_progress() -> None:
     subject = pressure(client_limit=100_000)
     clients = [Client(3200) for _ in range(25)]
     for step in range(4):
-        subject.judge(clients, 100, step * 0.1)
+        subject.check(clients, 100, step * 0.1)
         for client in clients:
             client.take(3200 // 16 // 4)
     assert all(aside(clients))
@@ -258,7 +258,7 @@ def test_of_much_that_is_unsent_a_little_is_progress() -> None:
     unsent = 100 * NEXT_TO_NOTHING_BYTES
     subject, client = pressure(2 * unsent, unsent), Client(unsent)
     for step in range(30):
-        assert subject.judge([client], 1, step * 9.0) == []
+        assert subject.check([client], 1, step * 9.0) == []
         client.take(NEXT_TO_NOTHING_BYTES)
         client.unsent = unsent
 
@@ -267,15 +267,15 @@ def test_who_was_set_aside_counts_again_only_when_it_has_caught_up() -> None:
     subject = pressure(client_limit=100_000)
     clients = [Client(900) for _ in range(25)]
     for now_s in (0, 0.3):
-        subject.judge(clients, 100, now_s)
+        subject.check(clients, 100, now_s)
     for client in clients:
         client.take(400)
-    subject.judge(clients, 100, 0.4)
+    subject.check(clients, 100, 0.4)
     assert subject.waiting_since_s is None
     for client in clients:
         client.standing = Standing()  # as the server does when nothing is unsent
         client.unsent = 900
-    subject.judge(clients, 100, 0.5)
+    subject.check(clients, 100, 0.5)
     assert subject.waiting_since_s == 0.5
 
 
@@ -284,11 +284,11 @@ def test_who_was_set_aside_does_not_keep_up_because_it_moves() -> None:
     subject = pressure(client_limit=100_000)
     clients = [Client(900) for _ in range(10)]
     for now_s in (0, 0.3):
-        subject.judge(clients, 10, now_s)
+        subject.check(clients, 10, now_s)
     assert all(aside(clients))
     for client in clients:
         client.take(100)
-    subject.judge(clients, 10, 0.4)
+    subject.check(clients, 10, 0.4)
     assert [client.standing.moved_s for client in clients] == [0.4] * 10
     assert subject.waiting_since_s == 0
 
@@ -298,7 +298,7 @@ def test_where_more_are_behind_than_are_members_nobody_keeps_up() -> None:
     subject = pressure()
     clients = [Client(300) for _ in range(3)]
     for now_s in (0, 0.3):
-        assert subject.judge(clients, 2, now_s) == []
+        assert subject.check(clients, 2, now_s) == []
     assert all(aside(clients))
     assert subject.waiting_since_s == 0
 
@@ -310,20 +310,20 @@ def test_when_nobody_keeps_up_the_node_waits_and_closes_them_after_the_stall_tim
     subject = pressure(client_limit=100_000)
     clients = [Client(500) for _ in range(10)]
     for now_s in (0, 0.3, 1, 5, STALL_S):
-        assert subject.judge(clients, 10, now_s) == []
+        assert subject.check(clients, 10, now_s) == []
         assert subject.waiting_since_s == 0
-    assert subject.judge(clients, 10, 10.01) == [(client, ACCEPTS_NOTHING) for client in clients]
+    assert subject.check(clients, 10, 10.01) == [(client, ACCEPTS_NOTHING) for client in clients]
 
 
 def test_a_network_that_pauses_for_a_second_loses_nobody() -> None:
     subject = pressure()
     clients = [Client(500) for _ in range(100)]
     for step in range(100):
-        assert subject.judge(clients, 100, step / 100) == []
+        assert subject.check(clients, 100, step / 100) == []
         assert subject.waiting_since_s == 0
     for client in clients:
         client.take(500)
-    assert subject.judge([], 100, 1.0) == []
+    assert subject.check([], 100, 1.0) == []
     assert subject.waiting_since_s is None
 
 
@@ -331,29 +331,29 @@ def test_who_accepts_nothing_is_closed_while_others_move() -> None:
     subject = pressure(client_limit=100_000)
     stuck, moving = Client(400), Client(400)
     for second in range(11):
-        assert subject.judge([stuck, moving], 2, second) == []
+        assert subject.check([stuck, moving], 2, second) == []
         moving.take(100)
         moving.unsent = 400
-    assert subject.judge([stuck, moving], 2, 10.5) == [(stuck, ACCEPTS_NOTHING)]
+    assert subject.check([stuck, moving], 2, 10.5) == [(stuck, ACCEPTS_NOTHING)]
 
 
 def test_relief_starts_the_stall_time_anew() -> None:
     subject = pressure()
     clients = [Client(500), Client(500)]
-    subject.judge(clients, 2, 0)
-    subject.judge(clients[:1], 100, 9)  # one of a hundred makes nobody wait
-    assert subject.judge(clients, 2, 12) == []
-    assert subject.judge(clients, 2, 22.1) == [(client, ACCEPTS_NOTHING) for client in clients]
+    subject.check(clients, 2, 0)
+    subject.check(clients[:1], 100, 9)  # one of a hundred makes nobody wait
+    assert subject.check(clients, 2, 12) == []
+    assert subject.check(clients, 2, 22.1) == [(client, ACCEPTS_NOTHING) for client in clients]
 
 
 def test_quiet_starts_the_stall_time_anew() -> None:
     subject, client = pressure(), Client(400)
-    subject.judge([client], 1, 0)
-    assert subject.judge([], 1, 9) == []
-    assert subject.judge([client], 1, 12) == []
+    subject.check([client], 1, 0)
+    assert subject.check([], 1, 9) == []
+    assert subject.check([client], 1, 12) == []
     assert subject.waiting_since_s == 12
-    assert subject.judge([client], 1, 22) == []
-    assert subject.judge([client], 1, 22.01) == [(client, ACCEPTS_NOTHING)]
+    assert subject.check([client], 1, 22) == []
+    assert subject.check([client], 1, 22.01) == [(client, ACCEPTS_NOTHING)]
 
 
 # Room
@@ -365,15 +365,15 @@ def test_what_does_not_count_may_be_as_much_as_the_larger_limit(client_limit: in
     subject = pressure(client_limit, node_limit)
     clients = [Client(share + 250) for _ in range(4)]
     for now_s in (0, 0.4, 5):
-        assert subject.judge(clients, 100, now_s) == []
+        assert subject.check(clients, 100, now_s) == []
         assert subject.waiting_since_s is None
     for client in clients:
         client.take(client.unsent)
         client.unsent = share + 250
     clients[3].unsent += 1
-    assert subject.judge(clients, 100, 6) == []
+    assert subject.check(clients, 100, 6) == []
     assert subject.waiting_since_s == 6
-    assert subject.judge(clients, 100, 6.51) == [(clients[3], NO_ROOM)]
+    assert subject.check(clients, 100, 6.51) == [(clients[3], NO_ROOM)]
     assert subject.waiting_since_s is None
 
 
@@ -390,8 +390,8 @@ def test_who_did_it_before_makes_room_first_even_when_it_stalls_last() -> None:
 def test_of_those_who_stall_equally_long_the_largest_makes_room_first() -> None:
     subject = pressure()
     clients = [Client(500), Client(900), Client(700)]
-    subject.judge(clients, 100, 0)
-    assert subject.judge(clients, 100, 0.6) == [(clients[1], NO_ROOM), (clients[2], NO_ROOM)]
+    subject.check(clients, 100, 0)
+    assert subject.check(clients, 100, 0.6) == [(clients[1], NO_ROOM), (clients[2], NO_ROOM)]
 
 
 def test_slow_clients_are_kept_longer_also_where_they_are_not_set_aside() -> None:
@@ -399,9 +399,9 @@ def test_slow_clients_are_kept_longer_also_where_they_are_not_set_aside() -> Non
     subject = pressure(client_limit=500, node_limit=1000)
     slow = [*(Client(500) for _ in range(3)), *(Client(1) for _ in range(47))]
     for now_s in (0, 0.6, 1.0):
-        assert subject.judge(slow, 100, now_s) == []
+        assert subject.check(slow, 100, now_s) == []
     assert not any(aside(slow))
-    assert subject.judge(slow, 100, 1.01) == [(slow[0], NO_ROOM)]
+    assert subject.check(slow, 100, 1.01) == [(slow[0], NO_ROOM)]
 
 
 def test_who_is_set_aside_is_closed_when_there_is_no_room() -> None:
@@ -409,14 +409,14 @@ def test_who_is_set_aside_is_closed_when_there_is_no_room() -> None:
     subject = pressure()  # the limit of what does not count is 1000
     clients = [Client(100) for _ in range(10)]
     for number in range(11):
-        subject.judge(clients[:number], 30, number / 100)
-    assert subject.judge(clients, 30, 0.4) == []
+        subject.check(clients[:number], 30, number / 100)
+    assert subject.check(clients, 30, 0.4) == []
     assert all(aside(clients))
     for client in clients:
         client.unsent = 120
-    assert subject.judge(clients, 30, PATIENCE_S) == []
+    assert subject.check(clients, 30, PATIENCE_S) == []
     assert subject.waiting_since_s == PATIENCE_S, "until one of them may be closed"
-    closed = subject.judge(clients, 30, 0.6)
+    closed = subject.check(clients, 30, 0.6)
     assert closed == [(client, NO_ROOM) for client in clients[:2]]
     assert subject.waiting_since_s is None
 
@@ -426,12 +426,12 @@ def test_when_as_many_are_slow_as_keep_up_they_are_kept_longer(clients: int, pat
     subject = pressure()
     slow = [Client(30) for _ in range(30)]
     for now_s in (0, 0.3):
-        subject.judge(slow, clients, now_s)
+        subject.check(slow, clients, now_s)
     for client in slow:
         client.unsent = 40
-    assert subject.judge(slow, clients, patience_s) == []
+    assert subject.check(slow, clients, patience_s) == []
     assert subject.waiting_since_s == patience_s
-    assert len(subject.judge(slow, clients, patience_s + 0.01)) == 5
+    assert len(subject.check(slow, clients, patience_s + 0.01)) == 5
 
 
 def test_what_a_few_slow_clients_hold_is_limited_too() -> None:
@@ -439,13 +439,13 @@ def test_what_a_few_slow_clients_hold_is_limited_too() -> None:
     subject = pressure()
     clients = [Client(300) for _ in range(4)]
     for second in range(11):
-        assert subject.judge(clients, 100, second) == []
+        assert subject.check(clients, 100, second) == []
         assert subject.waiting_since_s == 0
         for client in clients:
             client.take(100)
             client.unsent = 300
     clients[2].unsent = 301
-    assert subject.judge(clients, 100, 10.1) == [(clients[2], NO_ROOM)]
+    assert subject.check(clients, 100, 10.1) == [(clients[2], NO_ROOM)]
     assert subject.waiting_since_s is None
 
 
@@ -453,7 +453,7 @@ def test_nobody_is_closed_for_room_when_nobody_keeps_up() -> None:
     subject = pressure()
     clients = [Client(300) for _ in range(4)]
     for now_s in (0, 0.3, 5, STALL_S):
-        assert subject.judge(clients, 4, now_s) == []
+        assert subject.check(clients, 4, now_s) == []
         assert subject.waiting_since_s == 0
 
 
@@ -464,22 +464,22 @@ def test_who_did_it_before_is_set_aside_at_once_and_closed_soon() -> None:
     subject = pressure(client_limit=100_000)
     clients = offenders(25, 900)
     for now_s in (0, 0.01):
-        assert subject.judge(clients, 100, now_s) == []
+        assert subject.check(clients, 100, now_s) == []
     assert subject.waiting_since_s is None
     assert all(aside(clients))
-    assert subject.judge(clients, 100, OFFENDER_STALL_S) == []
-    assert subject.judge(clients, 100, OFFENDER_STALL_S + 0.01) == [(client, AGAIN) for client in clients]
+    assert subject.check(clients, 100, OFFENDER_STALL_S) == []
+    assert subject.check(clients, 100, OFFENDER_STALL_S + 0.01) == [(client, AGAIN) for client in clients]
 
 
 def test_who_did_it_before_and_reads_now_is_like_any_other() -> None:
     subject = pressure(client_limit=100_000)
     clients = offenders(25, 900)
-    subject.judge(clients, 100, 0)
+    subject.check(clients, 100, 0)
     for step in range(1, 100):
         for client in clients:
             client.take(100)
             client.unsent = 900
-        assert subject.judge(clients, 100, step / 10) == []
+        assert subject.check(clients, 100, step / 10) == []
     assert not any(aside(clients))
     assert subject.waiting_since_s == 0
 
@@ -487,10 +487,10 @@ def test_who_did_it_before_and_reads_now_is_like_any_other() -> None:
 def test_who_did_it_before_is_closed_first_and_without_patience() -> None:
     subject = pressure()
     first, again = [Client(100) for _ in range(10)], offenders(2, 100)
-    subject.judge(first, 40, 0)
-    subject.judge(first, 40, 0.3)
+    subject.check(first, 40, 0)
+    subject.check(first, 40, 0.3)
     for now_s in (0.4, 0.41):
-        closed = subject.judge([*first, *again], 40, now_s)
+        closed = subject.check([*first, *again], 40, now_s)
     assert closed == [(client, NO_ROOM) for client in again]
     assert subject.waiting_since_s is None
 
@@ -498,8 +498,8 @@ def test_who_did_it_before_is_closed_first_and_without_patience() -> None:
 def test_who_did_it_before_has_a_second() -> None:
     subject, client = pressure(), offenders(1, 400)[0]
     for now_s in (0, 0.99):
-        assert subject.judge([client], 2, now_s) == []
-    assert subject.judge([client], 2, 1.01) == [(client, AGAIN)]
+        assert subject.check([client], 2, now_s) == []
+    assert subject.check([client], 2, 1.01) == [(client, AGAIN)]
 
 
 # All of it, in a small world
@@ -543,7 +543,7 @@ def play(peers: list[Peer], seconds: float) -> tuple[dict[Peer, str], float]:
         here = [peer for peer in peers if peer not in closed]
         for peer in here:
             peer.run(now_s)
-        closed |= dict(subject.judge([peer for peer in here if peer.unsent], len(here), now_s))
+        closed |= dict(subject.check([peer for peer in here if peer.unsent], len(here), now_s))
         here = [peer for peer in here if peer not in closed]
         if subject.waiting_since_s is None:
             for peer in here:

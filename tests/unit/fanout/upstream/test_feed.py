@@ -5,12 +5,13 @@ import asyncio
 import pytest
 
 from contract.frames import Frame, Lineage, Messages
-from contract.keys import Keys
 from fanout.upstream.feed import Feed, FrameLostError
+from runtime.context import Context
 from runtime.errors import RedisUnavailableError
 from runtime.redis.link import RedisLink
+from runtime.settings import load
 
-KEYS = Keys("t")
+KEYS = load(namespace="t").keys
 
 
 def a_frame(batch: int, safe: int | None = None) -> Frame:
@@ -34,9 +35,8 @@ class Rig:
     def __init__(self, timeout_s: float = 5.0) -> None:
         self.link = Link()
         self.batches: list[tuple[int, Messages]] = []
-        self.feed = Feed(
-            self.link, KEYS, timeout_s, lambda frame, messages: self.batches.append((frame.batch, messages))
-        )
+        context = Context(load(namespace="t", redis_timeout_s=timeout_s))
+        self.feed = Feed(context, self.link, lambda frame, messages: self.batches.append((frame.batch, messages)))
 
     def publish(self, batch: int, safe: int | None = None, **messages: bytes) -> None:
         assert self.link.on_message is not None
@@ -58,7 +58,7 @@ class Rig:
 
     def go_on(self, last: int) -> None:
         self.feed.catch_up_from(last)
-        self.feed.go_on()
+        self.feed.catch_up_ends()
 
 
 async def test_batches_in_order_with_their_messages() -> None:
@@ -98,7 +98,7 @@ async def test_batches_read_elsewhere_come_before_those_that_came_early() -> Non
     rig.feed.catch_up_from(3)
     for batch in (4, 5, 6):
         rig.feed.take(a_frame(batch), {})
-    rig.feed.go_on()
+    rig.feed.catch_up_ends()
     assert [batch for batch, _ in rig.batches] == [4, 5, 6, 7]
 
 

@@ -6,12 +6,11 @@ from typing import Any, cast
 
 import pytest
 
-from fanout.clients.users import Members
-from fanout.stats import FanoutStats
+from fanout.clients.users import Users
 from fanout.upstream.clock import RedisClock
 from fanout.upstream.feed import Feed
-from fanout.upstream.heartbeat import Membership
-from fanout.writer import Writer
+from fanout.upstream.heartbeat import Heartbeat
+from runtime.context import Context
 from runtime.redis.link import RedisLink
 from runtime.settings import load
 
@@ -30,12 +29,12 @@ class Link:
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_heartbeat_that_is_cancelled_while_a_batch_is_written_ends(turns: int) -> None:
-    link, writer = cast(RedisLink, Link()), SimpleNamespace(written=1, advanced=asyncio.Event())
+    link, progress = cast(RedisLink, Link()), SimpleNamespace(written=1, advanced=asyncio.Event())
     feed = cast(Feed, SimpleNamespace(last_batch=1, heard_s=0.0))
-    membership = Membership("n", 1, link, feed, Members(), RedisClock(), load(), FanoutStats())
-    beating = asyncio.create_task(membership.beat(cast(Writer, writer)))
+    heartbeat = Heartbeat(Context(load()), "n", 1, link, feed, progress, Users(), RedisClock())
+    beating = asyncio.create_task(heartbeat.run())
     await asyncio.sleep(0.05)
-    writer.advanced.set()
+    progress.advanced.set()
     for _ in range(turns):
         await asyncio.sleep(0)
     beating.cancel()
@@ -47,7 +46,7 @@ async def test_a_heartbeat_that_is_cancelled_while_a_batch_is_written_ends(turns
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_subscription_that_is_cancelled_while_it_is_confirmed_ends(turns: int) -> None:
     link = Link()
-    feed = Feed(cast(RedisLink, link), load().keys, 5.0, lambda *_: None)
+    feed = Feed(Context(load(redis_timeout_s=5.0)), cast(RedisLink, link), lambda *_: None)
     starting = asyncio.create_task(_forever(feed))
     await asyncio.sleep(0.05)
     cast(Any, link).on_message([b"subscribe", load().keys.broadcast.encode(), 1])

@@ -8,9 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
+from fanout.clients.connection import HANDED_BYTES, HIGH_WATER_BYTES
 from fanout.clients.offenders import REMEMBERED_S
 from fanout.clients.pressure import NO_ROOM
-from fanout.clients.server import HANDED_BYTES, HIGH_WATER_BYTES, Client, ClientServer
+from fanout.clients.server import ClientServer
+from fanout.clients.tcp import Client
+from fanout.stats import FanoutStats
+from runtime.context import Context
 from runtime.settings import load
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -35,7 +39,7 @@ def on_both_loops(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[
 @asynccontextmanager
 async def connected() -> AsyncIterator[tuple[ClientServer, Client, socket.socket]]:
     """A server, a registered client of it, and the other end of its connection."""
-    loop, clients = asyncio.get_running_loop(), ClientServer(load())
+    loop, clients = asyncio.get_running_loop(), ClientServer(Context(load()), FanoutStats())
     made: list[Client] = []
 
     def protocol() -> Client:
