@@ -1,41 +1,23 @@
 """One simulation: prepare, connect, wait until every client is served, send, receive, judge."""
 
-import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from runtime.errors import ParadeError
 from simulator.clients import PAUSE_S, SHORT_PAUSE_S, Client, Clients
+from simulator.opening import Opening
 from simulator.oracle import Expected, Oracle
+from simulator.plan import Plan
 from simulator.report import Report, percentiles
 from simulator.source import Source, arrivals
 from simulator.workload import Workload, blocks
 
-PROBE_S = 0.05
-"""Time between two broadcasts while waiting for every client to be served."""
 LINGER_S = 0.3
-"""How long to listen for what should not come after all that should has."""
+"""How long to listen for bytes that should not come, after all expected ones have."""
 FULL_LIMIT_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A simulation of `work`, as one source and the first `clients` of its users."""
-
-    work: Workload
-    clients: int
-    host: str
-    event_port: int
-    client_port: int
-    timeout_s: float
-    reach: int = sys.maxsize
-    """How far ahead of a missing number the deployment lets events wait."""
-    rate: float | None = None
-    full: bool = False
-    log_interval: int = 0
 
 
 class Simulation:
@@ -61,9 +43,10 @@ class Simulation:
         source: Source | None = None
         try:
             with self._progress:
-                self._connect(clients)
-                source = self._open_source()
-                first = self._wait_until_served(source, clients)
+                opening = Opening(plan, self._progress)
+                opening.connect(clients)
+                source = opening.open_source()
+                first = opening.wait_until_served(source, clients)
                 return self._measure(source, clients, first)
         finally:
             clients.close()
@@ -73,64 +56,6 @@ class Simulation:
     def _users(self) -> range:
         first = self._plan.work.first_user
         return range(first, first + self._plan.clients)
-
-    def _connect(self, clients: Clients) -> None:
-        task = self._progress.add_task("connecting", total=self._plan.clients)
-        try:
-            clients.connect(lambda count: self._progress.update(task, completed=count))
-        except OSError as problem:
-            raise ParadeError(
-                f"can't connect client {len(clients.all) + 1} to {self._plan.host}:{self._plan.client_port}: "
-                f"{problem}; is the system running (`parade up`)?"
-            ) from None
-
-    def _open_source(self) -> Source:
-        plan = self._plan
-        try:
-            return Source((plan.host, plan.event_port), plan.timeout_s)
-        except OSError as problem:
-            raise ParadeError(f"can't connect the event source to {plan.host}:{plan.event_port}: {problem}") from None
-
-    def _wait_until_served(self, source: Source, clients: Clients) -> int:
-        """Broadcast until every client has heard one: from then on each is served. Returns the next number.
-
-        The protocol has no answer to a registration, so this is how a client can know.
-        """
-        task = self._progress.add_task("waiting until all are served", total=len(clients.all))
-        sent, number = b"", self._plan.work.first
-        deadline = time.monotonic() + self._plan.timeout_s
-        probe_at = 0.0
-        silent = set(clients.all)
-        while silent:
-            now = time.monotonic()
-            if now > deadline:
-                raise ParadeError(self._not_served(len(silent), len(clients.all)))
-            if now >= probe_at:
-                line = b"%d|B\n" % number
-                source.send(line)
-                sent += line
-                number += 1
-                probe_at = now + PROBE_S
-            if clients.receive(PROBE_S):
-                silent = {client for client in silent if not client.size}
-                self._progress.update(task, completed=len(clients.all) - len(silent))
-        last = b"%d|B\n" % (number - 1)
-        while not all(client.kept and client.kept[-1].endswith(last) for client in clients.all):
-            if time.monotonic() > deadline or any(client.closed for client in clients.all):
-                raise ParadeError("some clients heard a broadcast, but not those after it")
-            clients.receive(PROBE_S)
-        for client in clients.all:
-            if not sent.endswith(client.received):
-                raise ParadeError(f"user {client.user} received wrong broadcasts: {client.received[:200]!r}")
-        self._progress.remove_task(task)
-        return number
-
-    def _not_served(self, silent: int, of: int) -> str:
-        return (
-            f"{silent} of {of} clients received nothing within {self._plan.timeout_s:g} s. "
-            f"If the deployment does not expect sequence number {self._plan.work.first} next, "
-            "give --first, or start anew with `parade reset`."
-        )
 
     def _measure(self, source: Source, clients: Clients, first: int) -> Report:
         plan = self._plan
@@ -159,16 +84,7 @@ class Simulation:
         report.simulator_cpu_s = round(time.process_time() - cpu, 2)
         report.seconds = round(max(clients.last_byte_s - source.started_s, 0.0), 3)
         report.received_bytes = clients.total
-        report.differences = [
-            difference
-            for client in clients.all
-            if (difference := _difference(client, expected[client.user], plan.full))
-        ]
-        if work.leave_out is not None and report.differences:
-            waited = f"everything behind number {work.leave_out}, which was left out, has to be waited for until it is"
-            report.differences.insert(0, f"{waited} skipped (`parade skip`)")
-        if source.error is not None:
-            report.differences.insert(0, f"the event source lost its connection: {source.error}")
+        report.differences = _differences(work, source, clients, expected, full=plan.full)
         if plan.rate:
             report.latency_ms = percentiles(clients.latencies, clients.weights)
         return report
@@ -230,6 +146,19 @@ class Simulation:
             self._console.print(f"about {done:,.0f} of {self._plan.work.events:,} events")
             return done
         return logged
+
+
+def _differences(
+    work: Workload, source: Source, clients: Clients, expected: dict[int, Expected], *, full: bool
+) -> list[str]:
+    compared = [_difference(client, expected[client.user], full) for client in clients.all]
+    found = [difference for difference in compared if difference is not None]
+    if work.leave_out is not None and found:
+        waited = f"everything behind number {work.leave_out}, which was left out, has to be waited for until it is"
+        found.insert(0, f"{waited} skipped (`parade skip`)")
+    if source.error is not None:
+        found.insert(0, f"the event source lost its connection: {source.error}")
+    return found
 
 
 def _difference(client: Client, expected: Expected, full: bool) -> str | None:

@@ -26,8 +26,9 @@ from runtime.errors import ParadeError, RedisUnavailableError
 from runtime.printable import printable
 from runtime.service import raise_file_limit
 from runtime.settings import Settings
+from simulator.plan import Plan
 from simulator.report import Report
-from simulator.run import Plan, Simulation
+from simulator.run import Simulation
 from simulator.workload import Workload
 
 Events = Annotated[int, typer.Option(envvar="totalEvents", min=1, help="events to send")]

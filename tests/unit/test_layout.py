@@ -47,7 +47,7 @@ PURE = ["contract", *(f"{package}.{name}" for package, names in _PURE.items() fo
 IO = {"aiohttp", "asyncio", "hiredis", "redis", "select", "selectors", "socket", "subprocess", "threading", "time"}
 
 CLASS_LINES, FUNCTION_LINES = 160, 45
-"""The aims are about 150 and about 40; docstrings do not count."""
+"""The aims are about 150 and about 40, without docstrings and without signatures, which declare a command's options."""
 
 
 def _module(path: Path) -> str:
@@ -148,10 +148,5 @@ def test_classes_and_functions_are_short() -> None:
 
 
 def _lines(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    first = node.body[0]
-    documented = first if ast.get_docstring(node, clean=False) is not None else None
-    return _span(node) - (_span(documented) if documented else 0)
-
-
-def _span(node: ast.stmt) -> int:
-    return (node.end_lineno or node.lineno) - node.lineno + 1
+    body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+    return (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
