@@ -1,7 +1,7 @@
 """Every setting of every service: its name, default, unit and meaning, stated once.
 
 Each has an environment name: `PARADE_` and the field's name in capitals. The services also take each as
-an option (`parade fanout --client-port 9100`). The table in the README is checked against this class.
+an option (`parade fanout --client-port 9100`). The tables of docs/settings.md are checked against this class.
 """
 
 import contextlib
@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     event_port: int = Field(9090, ge=0, le=65535, description="port for event sources")
     client_port: int = Field(9099, ge=0, le=65535, description="port for user clients")
     log_level: str = Field("info", description="debug, info, warning or error")
-    redis_timeout_s: float = Field(5.0, gt=1, description="longest wait for an answer of Redis")
-    shutdown_s: float = Field(4.0, gt=0, description="longest time a service takes to stop, beyond drain_s")
+    redis_timeout_s: float = Field(5.0, gt=1, description="longest wait for an answer from Redis")
+    shutdown_s: float = Field(4.0, gt=0, description="longest time that a service takes to stop, after drain_s")
     health_host: str = Field("127.0.0.1", description="address that the health port binds to")
     health_port: int = Field(0, ge=0, le=65535, description="port for /metrics, /livez and /readyz over HTTP; 0: none")
     proxy_protocol: bool = Field(
@@ -58,10 +58,10 @@ class Settings(BaseSettings):
 
     entry_bytes: int = Field(32 * KIB, ge=KIB, description="largest stream entry")
     listener_buffer_bytes: int = Field(
-        1 * MIB, ge=4 * KIB, description="event bytes a listener holds before it stops reading"
+        1 * MIB, ge=4 * KIB, description="event bytes that a listener holds before it stops reading its sources"
     )
     backlog_bytes: int = Field(
-        8 * MIB, ge=4 * KIB, description="unconsumed event bytes in Redis at which listeners stop reading"
+        8 * MIB, ge=4 * KIB, description="unconsumed event bytes in Redis at which listeners append no more"
     )
     source_connections: int = Field(
         1_000, ge=0, description="sources that one listener serves; 0: as many as its open files allow"
@@ -70,80 +70,80 @@ class Settings(BaseSettings):
         0, ge=0, description="sources that one listener serves from one address; 0: no limit"
     )
 
-    durable: bool = Field(True, description="warn when Redis does not write what it holds to disk")
+    durable: bool = Field(True, description="warn when Redis does not write its data to disk")
     wait_replicas: int = Field(
-        0, ge=0, description="replicas of Redis that must have an event or a batch before anyone relies on it"
+        0, ge=0, description="replicas of Redis that must have an event or a batch before it counts"
     )
 
     first_sequence: int = Field(1, ge=1, description="sequence number that a new deployment releases first")
-    lease_s: float = Field(3.0, ge=1, description="how long a silent sequencer keeps the lease")
-    tick_s: float = Field(1.0, gt=0, description="longest time between frames; an idle sequencer ticks")
-    reach: int = Field(1_000_000, ge=1, description="how far ahead of the next number an event may be and still wait")
+    lease_s: float = Field(3.0, ge=1, description="how long a sequencer that is silent keeps the lease")
+    tick_s: float = Field(
+        1.0, gt=0, description="longest time between frames; an idle sequencer publishes an empty batch then"
+    )
+    reach: int = Field(1_000_000, ge=1, description="how far ahead of the next number an event may be; more is refused")
     batch_bytes: int = Field(
-        128 * KIB, ge=KIB, description="raw event bytes after which a batch is closed; 40 more for each user"
+        128 * KIB, ge=KIB, description="raw event bytes after which a batch is closed, plus 40 for each online user"
     )
     batch_deliveries: int = Field(
-        200_000, ge=1, description="notifications (broadcasts count once) after which a batch is closed"
+        200_000, ge=1, description="notifications after which a batch is closed; a broadcast counts once"
     )
     batch_edges: int = Field(
-        20_000, ge=1, description="edges of the follow graph that are read for a batch: users who came, their authors"
+        20_000, ge=1, description="edges of the follow graph that are read for one batch, for users who have just come"
     )
     rejected_per_batch: int = Field(
-        100, ge=1, description="refused lines of a batch that are recorded; more are only counted"
+        100, ge=1, description="refused lines of one batch that are recorded; more are only counted"
     )
-    journal_part_users: int = Field(
-        1_000, ge=1, le=3_000, description="users whose lines one part of a batch holds in the journal"
-    )
+    journal_part_users: int = Field(1_000, ge=1, le=3_000, description="users in one part of a batch in the journal")
     window_bytes: int = Field(
-        4 * MIB, ge=KIB, description="published bytes that a fanout node may be behind before all wait"
+        4 * MIB, ge=KIB, description="published bytes that a node may be behind before the sequencer waits"
     )
-    window_batches: int = Field(16, ge=1, description="batches that a fanout node may be behind before all wait")
+    window_batches: int = Field(16, ge=1, description="batches that a node may be behind before the sequencer waits")
     journal_bytes: int = Field(
         32 * MIB, ge=KIB, description="published bytes kept in Redis for nodes that missed something"
     )
-    node_silence_s: float = Field(5.0, gt=1, description="silence after which a fanout node is expelled")
+    node_silence_s: float = Field(5.0, gt=1, description="silence after which a node is expelled")
     node_patience_s: float = Field(
-        30.0, gt=1, description="how long a node may hold a full window before it is expelled"
+        30.0, gt=1, description="how long a node may make the sequencer wait, without progress, before it is expelled"
     )
-    gap_warning_s: float = Field(
-        5.0, gt=0, description="age of a gap from which the sequencer warns and says that it is not ready"
-    )
+    gap_warning_s: float = Field(5.0, gt=0, description="age of a gap at which the sequencer warns and is not ready")
     gap_timeout_s: float = Field(
-        0.0, ge=0, description="age at which missing sequence numbers are given up; 0: they are waited for for ever"
+        0.0, ge=0, description="age of a gap at which its numbers are given up; 0 waits forever"
     )
     rejected_entries: int = Field(10_000, ge=1, description="refused lines kept in the `rejected` stream")
 
     linger_s: float = Field(
-        2.0, ge=0, description="how long a user without connections stays online, so that coming back is free"
+        2.0, ge=0, description="how long a user without connections stays online, so that coming back costs nothing"
     )
-    entry_users: int = Field(1_000, ge=1, description="users who came or left in one stream entry")
+    entry_users: int = Field(1_000, ge=1, description="users in one stream entry of joins and leaves")
     entries_ahead: int = Field(
-        8, ge=1, description="such entries that a node may be ahead of the sequencer; then it tells more in each"
+        8, ge=1, description="entries of joins and leaves that a node may be ahead of the sequencer"
     )
     joins_per_user: float = Field(
-        2.0, ge=0, description="times a second that a user may come back to a node, after a burst of 10 s; 0: no limit"
+        2.0, ge=0, description="joins a second of one user at a node, with a burst of 10 s; 0: no limit"
     )
     joins_per_address: float = Field(
-        0.0, ge=0, description="times a second that users may come to a node from one address; 0: no limit"
+        0.0, ge=0, description="joins a second from one address at a node, with a burst of 10 s; 0: no limit"
     )
     registration_s: float = Field(
-        10.0, gt=0, description="time a client has to send its user id, and a balancer to send its PROXY line"
+        10.0, gt=0, description="time for a client to send its user id, and for a balancer to send its PROXY line"
     )
     client_connections: int = Field(
-        0, ge=0, description="clients that one fanout node serves; 0: as many as its open files allow"
+        0, ge=0, description="clients that one node serves; 0: as many as its open files allow"
     )
     client_connections_per_address: int = Field(
-        0, ge=0, description="clients that one fanout node serves from one address; 0: no limit"
+        0, ge=0, description="clients that one node serves from one address; 0: no limit"
     )
     client_buffer_bytes: int = Field(
-        64 * MIB, ge=4 * KIB, description="unsent bytes at which a client is closed; also of slow ones together"
+        64 * MIB,
+        ge=4 * KIB,
+        description="unsent bytes at which a client is closed; also the limit of all slow ones together",
     )
     node_buffer_bytes: int = Field(
-        24 * MIB, ge=4 * KIB, description="unsent bytes of a node's clients together at which it waits"
+        24 * MIB, ge=4 * KIB, description="unsent bytes of all its clients at which a node waits"
     )
     drain_s: float = Field(3.0, ge=0, description="time over which a stopping node spreads the end of its connections")
     rebalance: bool = Field(
-        False, description="close a few connections at a time while a node has clearly more than the average"
+        False, description="close a few connections each second while a node has clearly more than the average"
     )
     client_stall_s: float = Field(
         10.0, gt=0, description="how long a client may accept nothing while its node would wait for it"

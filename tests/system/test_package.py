@@ -112,6 +112,9 @@ def test_the_metadata_names_the_licence_and_nothing_that_does_not_exist(installe
     assert metadata["Summary"]
     assert metadata["Keywords"]
     assert metadata["Description-Content-Type"] == "text/markdown"
+    description = str(metadata.get_payload())
+    assert "## When to use it, and when not" in description
+    assert "![" not in description
 
 
 def test_the_code_that_runs_is_the_code_of_the_wheel(installed: Installed) -> None:

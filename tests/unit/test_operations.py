@@ -1,4 +1,4 @@
-"""docs/operations.md: whatever can warn is explained there, and every link leads to a section."""
+"""docs/operations.md: everything that can warn is explained there, and every link leads to a section."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.support.deployment import ROOT
 from tests.unit.deploy.queries import PROMETHEUS, alert_rules
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
-PACKAGES = ("contract", "listener", "sequencer", "fanout", "console", "simulator")
+PACKAGES = ("contract", "runtime", "listener", "sequencer", "fanout", "console", "simulator")
 
 
 def sections() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Settings: environment names, clear errors, and the README's table."""
+"""Settings: environment names, clear errors, and the tables of docs/settings.md."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,11 @@ import pytest
 from runtime.errors import ParadeError
 from runtime.settings import Settings, environment_name, load, load_for_service
 
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
 
-def test_the_readme_lists_every_setting_with_its_default_and_meaning() -> None:
-    rows = re.findall(r"^\| `(PARADE_\w+)` \| `([^`]*)` \| (.*) \|$", README.read_text(), re.MULTILINE)
+def test_the_page_lists_every_setting_with_its_default_and_meaning() -> None:
+    rows = re.findall(r"^\| `(PARADE_\w+)` \| `([^`]*)` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
     assert rows == [
         (environment_name(name), str(field.default), field.description) for name, field in Settings.model_fields.items()
     ]
