@@ -59,7 +59,7 @@ LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-has
   --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE)
 BUILD_REQUIRES = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")
 # The build backend shares .venv with the others: what both need has one version.
-lock: .venv/installed-dev ## resolve the dependencies anew; UPGRADE= keeps each version that still fits
+lock: .venv/installed-dev ## resolve the dependencies; UPGRADE= keeps each version that still fits
 	$(LOCK) pyproject.toml -o requirements/runtime.lock
 	$(LOCK) pyproject.toml --extra embedded -o requirements/local.lock
 	$(LOCK) pyproject.toml --extra embedded --group dev -o requirements/dev.lock

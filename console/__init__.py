@@ -2,7 +2,7 @@
 
 commands/     one file for each command
 local/        `parade up`: the whole system on this machine
-observe/      a deployment as Redis shows it: read, compared, judged
+observe/      a deployment as Redis shows it: read, compared, with advice
 web/          the dashboard
 
 app.py        how the command begins and ends; starts a service

@@ -11,7 +11,7 @@ from runtime.redis.refusals import lacks_a_right, missing_right
 from runtime.redis.url import redacted
 from runtime.settings import Settings
 
-NOBODY = "0"
+UNUSED_ID = "0"
 """An id that no user has, and a name that no node has."""
 
 
@@ -77,9 +77,9 @@ async def _allowed(calls: Calls, settings: Settings, command: Command) -> Reply:
 async def _check_keys(calls: Calls, settings: Settings) -> None:
     """Whether each key may be touched, and is of the type that Parade gives it. RedisDataError when it is not."""
     keys = settings.keys
-    nobodys = (keys.followers + NOBODY, keys.following + NOBODY, keys.online + NOBODY)
+    unused = (keys.followers + UNUSED_ID, keys.following + UNUSED_ID, keys.online + UNUSED_ID)
     needed = {key: wanted for key, wanted in keys.types.items() if key != keys.services}  # which are for show
-    for key, wanted in (needed | dict.fromkeys(nobodys, "set")).items():
+    for key, wanted in (needed | dict.fromkeys(unused, "set")).items():
         found = (await _allowed(calls, settings, ("TYPE", key))).decode()
         if found not in (wanted, "none"):
             raise wrong_type(key, found, wanted)

@@ -33,7 +33,7 @@ def batch_limit(least_bytes: int, users: int, window_bytes: int) -> int:
 def take_batch(entries: deque[Entry], limit_bytes: int) -> deque[Entry]:
     """Remove the first entries that make one batch: about `limit_bytes` of events.
 
-    A join comes before all events of its batch, so whoever joins gets the whole batch.
+    A join comes before all events of its batch, so a user who joins gets the whole batch.
     """
     taken: deque[Entry] = deque()
     size, events_began = 0, False

@@ -35,7 +35,7 @@ class Client:
         return b"".join(self.kept)
 
     def forget(self) -> None:
-        """Start counting anew."""
+        """Start counting from 0."""
         self.size = self.checksum = 0
         self.kept = []
 
@@ -111,7 +111,7 @@ class Clients:
         return self._selector.select(0)
 
     def forget(self) -> None:
-        """Start counting anew, for all."""
+        """Start counting from 0, for all."""
         self.total = 0
         for client in self.all:
             client.forget()

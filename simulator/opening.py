@@ -77,5 +77,5 @@ class Opening:
         return (
             f"{silent} of {of} clients received nothing within {self._plan.timeout_s:g} s. "
             f"If the deployment does not expect sequence number {self._plan.work.first} next, "
-            "give --first, or start anew with `parade reset`."
+            "give --first, or start over with `parade reset`."
         )

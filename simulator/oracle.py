@@ -1,4 +1,4 @@
-"""What each client must receive, worked out from the rules of the challenge and nothing else.
+"""What each client must receive, worked out from the rules of the protocol alone.
 
 For every client the oracle notes which events of a block concern it; broadcasts, which concern all, are
 kept once. A client's bytes are then the block's broadcast text with its own lines put in at their places.

@@ -37,7 +37,7 @@ class Source:
         threading.Thread(target=self._send_all, args=(arrival,), daemon=True).start()
 
     def start_paced(self, arrival: Arrival, interval_s: float) -> None:
-        """Have one send due each `interval_s` seconds; whoever receives calls `send_due` often.
+        """Have one send due each `interval_s` seconds; the loop that receives calls `send_due` often.
 
         A thread would wait for the interpreter, which the clients keep busy, and be late by up to milliseconds.
         """

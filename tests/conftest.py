@@ -68,7 +68,7 @@ def server_url(program: Program, shared_server: Callable[[Program], str]) -> str
     """A server of each program in turn, shared with other tests.
 
     On each of them run the tests of what is sent to Redis (tests/integration), and of whole systems a few: the stream
-    of the challenge, a simulation, known numbers, fail-over under Sentinel, a killed Redis, a full memory, a
+    of the exercise, a simulation, known numbers, fail-over under Sentinel, a killed Redis, a full memory, a
     subscriber that is cut off, and what is said of a server that does not suit. The others use one server.
     """
     return shared_server(program)

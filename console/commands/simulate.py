@@ -41,7 +41,7 @@ DEFAULT_CLIENTS = 100
 TIMEOUT_MS, LEFT_OUT_TIMEOUT_MS = 20_000, 300_000
 """How long a simulation waits for the next byte; a person needs longer to look and to skip."""
 FRESH_USERS = 1000
-"""Each simulation has users of its own, who follow nobody yet: ids begin at 1 in a new deployment, and so many
+"""Each simulation has new users, who follow no one yet: ids begin at 1 in a new deployment, and this many
 times the first sequence number later."""
 
 

@@ -57,7 +57,7 @@ class Live:
 
 
 async def watch(find: Callable[[], Settings], live: Live) -> None:
-    """Look and publish until cancelled. `find` says where, each time that the deployment has to be found anew."""
+    """Look and publish until cancelled. `find` names the deployment each time that it has to be found again."""
     while True:
         try:
             await _look(find(), live)

@@ -176,7 +176,7 @@ def test_redis_restarts_in_the_middle(stack: Stack) -> None:
 
 def test_down_and_up_again_keeps_graph_and_position(stack: Stack) -> None:
     number = stack.state("next")
-    fan, author = 10**18 + 1, 10**18 + 2  # nobody of the simulations
+    fan, author = 10**18 + 1, 10**18 + 2  # not in any simulation
     source(stack.event_port, b"%d|F|%d|%d\n%d|B\n" % (number, fan, author, number + 2))
     wait_until(lambda: stack.state("next") == number + 1, "released")
     wait_until(lambda: stack.redis("ZCARD", "{parade}:waiting") == "1", "one waits")
@@ -196,7 +196,7 @@ def test_down_and_up_again_keeps_graph_and_position(stack: Stack) -> None:
 def test_the_sessions_of_the_documentation(stack: Stack, tmp_path: Path) -> None:
     backup, restore, inside = sessions("docs/deployment.md")
     stack.up(listener=1, fanout=1, sequencer=1)
-    wait_until(lambda: stack.online() == 0, "nobody online")
+    wait_until(lambda: stack.online() == 0, "no user is online")
     before = {name: stack.state(name) for name in ("next", "released", "received")}
     check_session(backup, tmp_path, environment=stack.environment)
     source(stack.event_port, b"%d|B\n" % before["next"])

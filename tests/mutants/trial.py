@@ -116,7 +116,7 @@ def _run(judged: Judged, source: str, quiet: bool) -> None:
 
 
 def _import(judged: Judged, source: str) -> None:
-    """From here on this is the module that everybody imports."""
+    """From here on every import gets this module."""
     loader = _Mutated(judged.name, judged.path, source)
     spec = spec_from_file_location(judged.name, judged.path, loader=loader)
     assert spec is not None

@@ -110,7 +110,7 @@ class VirtualLoop:
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        # Tasks of a killed process end with errors that nobody is left to look at.
+        # Tasks of a killed process end with errors that no one awaits.
         if "never retrieved" not in context["message"]:
             self.errors.append(f"{context['message']}: {context.get('exception')!r}")
 

@@ -1,4 +1,4 @@
-"""What must come out, from the rules of the challenge alone: small, slow, and without any code of the services."""
+"""What must come out, from the rules of the protocol alone: small, slow, and without any code of the services."""
 
 import random
 from dataclasses import dataclass

@@ -400,7 +400,7 @@ class Core(RuleBasedStateMachine):
         outcome=st.sampled_from(["refused", "lost", "answer lost", "answered"]),
     )
     def storm(self, place: int, back: set[int], outcome: str) -> None:
-        """Everybody at a node leaves, telling so fails or not, and some come back before that is known."""
+        """All users of a node leave, posting that fails or not, and some come back before the outcome is known."""
         node = self.nodes[place]
         while node.connections:
             self._end(node, node.connections[0])

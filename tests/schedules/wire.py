@@ -79,7 +79,7 @@ class Wire:
         self._loop.call_at(self._after(0.0), self._tell_of_the_cut)
 
     def hang(self) -> None:
-        """The connection is gone and nobody is told."""
+        """The connection is gone, and neither side is told."""
         self._close()
 
     def _tell_of_the_cut(self) -> None:

@@ -198,7 +198,7 @@ class World:
             self.loop.call_later(wait_s, setattr, self.redis, "full", False)
 
         def leave_together() -> None:
-            """Everybody at a node goes, and some come back at once: more than one entry holds."""
+            """All users of a node leave, and some come back at once: more than fit into one entry."""
             node = rng.choice(self.nodes)
             for connection in list(node.connections):
                 connection.end()

@@ -98,7 +98,7 @@ class Deployment:
         """A sequencer, fanout nodes and a listener, all ready."""
         for service in ["sequencer", *["fanout"] * fanouts, "listener"]:
             self.start(service)
-        wait_until(self.sequencer, "somebody sequences")
+        wait_until(self.sequencer, "a process sequences")
         wait_until(lambda: self.redis.hlen(self.keys.nodes) >= fanouts, f"{fanouts} nodes")
         wait_until(lambda: self.logged("listening") == fanouts + 1, "all ports are open")
 

@@ -1,4 +1,4 @@
-"""The benchmark still measures: tiny loads through all of it. How fast they are is nobody's concern here."""
+"""The benchmark still measures: tiny loads through all of it. Their speed does not matter here."""
 
 import sys
 from pathlib import Path

@@ -227,7 +227,7 @@ def test_skip_when_nobody_sequences(server_url: str, namespace: str) -> None:
     assert done.returncode == 1
     assert "no process sequences" in done.stderr
     with redis.Redis.from_url(server_url) as client:
-        assert not client.keys(f"{{{namespace}}}*"), "nothing is asked of nobody"
+        assert not client.keys(f"{{{namespace}}}*"), "nothing is asked without a sequencer"
 
 
 def test_skip_gives_up_waiting_for_a_sequencer_that_hangs(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -353,9 +353,9 @@ def test_graph(up: Up, store: Any) -> None:
     assert re.search(r"^followers  300: \d+ \d+ \d+ … and 297 more$", text, re.MULTILINE)
     assert re.search(r"^following  2: [78] [78]$", text, re.MULTILINE)
     assert "not connected" in text
-    nobody = parade("graph", "999")
-    assert nobody.returncode == 0
-    assert "followers  0\n" in nobody.stdout
+    unknown = parade("graph", "999")
+    assert unknown.returncode == 0
+    assert "followers  0\n" in unknown.stdout
     assert parade("graph", "0").returncode == 1
 
 

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ def test_an_interrupted_demo_ends_quickly() -> None:
 def test_up_runs_its_own_services_whatever_the_directory_holds(tmp_path: Path) -> None:
     for package in ("contract", "listener", "sequencer", "fanout", "console"):
         (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").write_text("raise SystemExit('somebody else wrote this package')")
+        (tmp_path / package / "__init__.py").write_text("raise SystemExit('another program has this package')")
     with parade_up(directory=tmp_path) as up:
         assert parade("simulate", *up.port_options, "--events", "2000", "--clients", "5").returncode == 0
 
@@ -275,14 +277,58 @@ def test_a_mix_that_makes_no_sense() -> None:
     _fails_with("give five weights", "simulate", "--mix", "1,2", "--redis-url", "redis://127.0.0.1:1", "--first", "1")
 
 
-@pytest.mark.parametrize("service", ["listener", "sequencer", "fanout"])
-def test_services_explain_their_options(service: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", service, "--help"], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+SERVICES = ["listener", "sequencer", "fanout"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("how", ["parade", "python -m"])
+def test_services_explain_their_options(service: str, how: str) -> None:
+    command = [PARADE, service] if how == "parade" else [sys.executable, "-m", service]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: {how} {service} ")
     assert f"The {service} of Parade" in done.stdout
     assert "--client-port" in done.stdout
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_as_a_command_serves_until_it_is_told_to_stop(
+    service: str, valkey_url: str, namespace: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{service}.py").write_text("raise SystemExit('a file of the working directory')")
+    health = free_port()
+    options = ["--redis-url", valkey_url, "--namespace", namespace, "--health-port", str(health)]
+    ports = ["--event-port", "0", "--client-port", "0"]
+    with subprocess.Popen([PARADE, service, *options, *ports], cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: _is_ready(health) or process.poll() is not None, f"the {service} is ready")
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=15)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors
+    assert b'"event": "stopped"' in errors
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_as_a_command_ends_with_one_line_for_a_wrong_setting(service: str) -> None:
+    done = parade(service, PARADE_LEASE_S="soon")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{service}: PARADE_LEASE_S='soon': ")
+
+
+def test_the_version() -> None:
+    done = parade("--version")
+    assert (done.returncode, done.stdout) == (0, f"parade {metadata.version('parade-fanout')}\n")
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("service", ["listener", "fanout"])

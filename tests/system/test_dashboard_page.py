@@ -137,7 +137,7 @@ def test_the_numbers_move_while_a_simulation_runs(stage: Stage, valkey_url: str)
         stage.see(f"{connections}.length === 2 && {connections}[0] + {connections}[1] === {CLIENTS}")
     stage.see("document.title.startsWith('0 events/s')")
 
-    # Whoever comes later sees the minutes before at once.
+    # A later viewer sees the minutes before at once.
     stage.browser.open(stage.url)
     stage.see("document.querySelector('.chart .curve.violet')?.getAttribute('d').split('L').length > 4")
 
@@ -150,7 +150,7 @@ def test_a_stopped_sequencer_and_a_gap_turn_the_page_to_warnings(stage: Stage) -
     assert "no process sequences" in stage.browser.text("#concerns")
     assert "no process sequences" in stage.browser.text("[role=alert]"), "it is spoken, too"
     assert stage.browser.run("document.title").startswith("⚠")
-    assert "nobody" in stage.browser.text("#pipeline .box.alarm")
+    assert "none" in stage.browser.text("#pipeline .box.alarm")
     stage.system.start("sequencer")
     stage.see("document.querySelector('#banner.good') !== null")
     assert stage.browser.text("[role=alert]") == ""

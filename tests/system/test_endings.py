@@ -68,11 +68,11 @@ def test_a_callback_that_fails_ends_its_service() -> None:
 def test_clients_are_closed_when_a_node_ends_by_itself(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     with Deployment(valkey_url, namespace, tmp_path / "log", rebalance=True) as system:
         system.start("sequencer")
-        wait_until(system.sequencer, "somebody sequences")
+        wait_until(system.sequencer, "a process sequences")
         late = BROKEN_REPORTER.replace("{}[stats.__class__.__name__]", "{}[0] if stats.connections else {}")
         node = system.start_command([sys.executable, "-c", late % {"service": "fanout"}])
         wait_until(lambda: system.logged("node_entered") == 1, "a node")
         with peers(system.client_port, [1]) as (user,):
             assert user.wait_until_closed() == b""
         assert node.wait(10) == 1
-        wait_until(lambda: not system.redis.hlen(system.keys.nodes), "it has left, so nobody waits for it")
+        wait_until(lambda: not system.redis.hlen(system.keys.nodes), "it has left, so none waits for it")

@@ -29,7 +29,7 @@ Values = dict[str, float]
 
 
 def scrape(port: int) -> Values:
-    """All samples; nothing when nobody answers."""
+    """All samples; none without an answer."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", "/metrics")
@@ -183,7 +183,7 @@ def test_a_new_leader_shows_the_gauges_and_the_old_one_none(valkey_url: str, nam
         system.redis.delete(system.keys.lease)  # nothing is taken of this leader any more
         ends = {"term_ends_total{reason=lease lost}": 1}
         wait_until(lambda: scraped.own("leader", "sequencer")["terms_total"] == 2
-                   or scraped.own("standby", "sequencer")["terms_total"] == 1, "somebody leads again")  # fmt: skip
+                   or scraped.own("standby", "sequencer")["terms_total"] == 1, "a process leads again")  # fmt: skip
         scraped.wait_for("leader", ends, "sequencer")
         both = [scraped.own(name, "sequencer") for name in ("leader", "standby")]
         assert sorted(values["lease_held"] for values in both) == [0, 1]

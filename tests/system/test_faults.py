@@ -11,8 +11,8 @@ from simulator.workload import Workload
 from tests.support.deployment import PATIENCE_S, Deployment, running, wait_until
 from tests.support.peers import edges, expect_everything, generated, peers, slowly, source
 from tests.support.programs import Program
+from tests.support.proxy import Late, Proxy, Swallow
 from tests.support.servers import free_port, server_of
-from tests.system.chaos.proxy import Late, Proxy, Swallow
 
 USERS = range(1, 21)
 

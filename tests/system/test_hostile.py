@@ -118,7 +118,7 @@ def test_sources_that_end_in_the_middle_of_a_line(valkey_url: str, namespace: st
         resetting, closing, half_closing = (connect(system.event_port) for _ in range(3))
         for connection in (resetting, closing, half_closing):
             connection.sendall(honest.reserve() + b"77|P|1|")
-        honest.is_served()  # what a reset throws away in the network nobody can keep
+        honest.is_served()  # what a reset discards in the network is lost
         reset(resetting)
         closing.close()
         half_closing.shutdown(socket.SHUT_WR)

@@ -52,7 +52,7 @@ def test_a_client_that_never_reads_is_closed_and_the_others_do_not_notice(
         wait_until(lambda: len(system.online()) == 11, "all online")
         source(system.event_port, b"".join(events))
         for other in others:
-            wait_until(partial(has_heard, other, events[-1]), "everybody else hears the end")
+            wait_until(partial(has_heard, other, events[-1]), "all others hear the end")
             assert other.received == broadcasts
         wait_until(lambda: system.logged("slow_client_closed") == 1, "the stuck client is closed")
         for _ in range(20):  # not to the end: through so small a buffer that would take minutes
@@ -90,7 +90,7 @@ def test_a_client_that_reads_a_byte_a_second(valkey_url: str, namespace: str, tm
 
 
 def test_many_that_never_read_and_come_back(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    """Nobody waits for them: the others are served at once, the first time as well, while none of them leaves."""
+    """No one waits for them: the others are served at once, the first time as well, while none of them leaves."""
     never_s = 10 * PATIENCE_S
     limits: dict[str, float] = {"node_buffer_bytes": MIB, "client_buffer_bytes": 2 * MIB}
     limits |= {"client_stall_s": never_s, "node_patience_s": never_s}
@@ -109,7 +109,7 @@ def test_many_that_never_read_and_come_back(valkey_url: str, namespace: str, tmp
             last = honest.reserve()
             source(system.event_port, last)
             for other in audience.all:
-                wait_until(partial(has_heard_of, other, last), "everybody else has heard it")
+                wait_until(partial(has_heard_of, other, last), "all others have heard it")
         assert '"again": true' in system.log.read_text(), "the second time they were known"
 
 
@@ -154,7 +154,7 @@ def test_a_client_that_half_closes_is_closed(valkey_url: str, namespace: str, tm
 
 
 def test_a_client_that_half_closes_and_never_reads(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    """What it is owed is kept for a while and not for ever."""
+    """What it is owed is kept for a while and not forever."""
     with (
         running(valkey_url, namespace, tmp_path / "log", fanouts=1, client_stall_s=1) as system,
         Honest(system) as honest,
@@ -187,7 +187,7 @@ def test_clients_that_are_reset(valkey_url: str, namespace: str, tmp_path: Path)
             hasty = Peer(system.client_port, 7)
             reset(hasty.socket)
         honest.is_served()
-        wait_until(lambda: system.online() == {"1000000"}, "nobody else is online")
+        wait_until(lambda: system.online() == {"1000000"}, "no other user is online")
 
 
 def test_clients_that_never_register(valkey_url: str, namespace: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whoever reaches the health port can't take what clients need, nor keep the balancer and Prometheus from it."""
+"""A peer that reaches the health port can't use up what clients need, nor lock out the balancer and Prometheus."""
 
 import socket
 import subprocess

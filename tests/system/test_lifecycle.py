@@ -87,7 +87,7 @@ def test_a_draining_node_serves_its_clients_to_the_last(valkey_url: str, namespa
             assert not client.reset
             assert sent.startswith(client.received)
             assert client.received.endswith(b"\n") or not client.received
-        wait_until(lambda: system.online() == set() and system.redis.hlen(system.keys.nodes) == 0, "nobody is left")
+        wait_until(lambda: system.online() == set() and system.redis.hlen(system.keys.nodes) == 0, "no user is left")
 
 
 def test_a_fuller_node_gives_some_up(valkey_url: str, namespace: str, tmp_path: Path) -> None:

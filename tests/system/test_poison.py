@@ -1,4 +1,4 @@
-"""Somebody else writes into Parade's keys: one line names the key and what to do, nothing spins, and all goes on once
+"""Another program writes into Parade's keys: one line names the key and what to do, nothing spins, and all goes on once
 it is mended as the line says."""
 
 import json
@@ -134,7 +134,7 @@ def test_a_key_of_another_type(stage: Stage, name: str) -> None:
 
 
 def poison(client: Any, key: str, aside: str = "") -> None:
-    """A type that none of Parade's keys has; in one step, so that nobody writes the right one in between.
+    """A type that none of Parade's keys has; in one step, so that no service writes the right one in between.
 
     What was there is kept under `aside`, if that is given.
     """

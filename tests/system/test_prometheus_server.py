@@ -18,8 +18,8 @@ import pytest
 
 from tests.support.deployment import Deployment, wait_until
 from tests.support.peers import LOOPBACK, Audience, Peer, source
+from tests.support.queries import PROMETHEUS, dashboard_queries
 from tests.support.servers import free_port, wait_for_port
-from tests.unit.deploy.queries import PROMETHEUS, dashboard_queries
 
 SERVICES = ("listener", "sequencer", "fanout")
 EMPTY = {

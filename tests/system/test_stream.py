@@ -87,7 +87,7 @@ def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) 
         ending = b""
 
         def the_end_is_heard() -> bool:
-            # Whoever came last may still be joining, and then hears a later end.
+            # The last one to come may still be joining, and then hears a later end.
             nonlocal ending
             line = b"%d|B\n" % (150_001 + ending.count(b"\n"))
             ending += line
@@ -95,7 +95,7 @@ def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) 
             wait_until(partial(has_heard, witness, line), "the witness hears the end")
             return all(has_heard(peer, line) for peer in staying)
 
-        wait_until(the_end_is_heard, "everybody who stays hears the end")
+        wait_until(the_end_is_heard, "every user who stays hears the end")
         assert witness.received == oracle.expected[1].bytes + ending
         heard = 0
         for peer in audience.all[1:]:

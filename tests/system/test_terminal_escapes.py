@@ -61,7 +61,7 @@ def stage(valkey_url: str, namespace: str) -> Iterator[Stage]:
 
 @pytest.fixture
 def poisoned(stage: Stage) -> Stage:
-    """A deployment whose keys hold what somebody else put there, in every place that is shown."""
+    """A deployment whose keys hold what another program wrote, in every place that is shown."""
     seconds, _ = stage.redis.time()
     now_ms = seconds * 1000
     name = b"fanout/" + HOSTILE

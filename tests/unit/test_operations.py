@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.deployment import ROOT
-from tests.unit.deploy.queries import PROMETHEUS, alert_rules
+from tests.support.queries import PROMETHEUS, alert_rules
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 PACKAGES = ("contract", "runtime", "listener", "sequencer", "fanout", "console", "simulator")

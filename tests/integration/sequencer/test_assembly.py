@@ -1,4 +1,4 @@
-"""Batches are made in bounded steps: nobody waits for a large follow set, and nothing is stored twice."""
+"""Batches are made in bounded steps: no user waits for a large follow set, and nothing is stored twice."""
 
 from collections import Counter, deque
 from collections.abc import Iterable

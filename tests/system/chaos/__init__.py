@@ -4,7 +4,6 @@ The system runs as processes on a Redis server of its own, every service behind 
 source sends and clients come and go, faults strike. Every byte of every connection is compared with the oracle,
 which shares no code with the services; at the end Redis must hold the oracle's graph and nothing left over.
 
-    proxy.py      between one service and Redis: loses, delays, cuts, swallows
     stage.py      the Redis server, the services and their proxies; kills, stops and starts them
     faults.py     every kind of fault: what it does, and how it is healed
     feeder.py     the event source; after a lost connection it goes on from a safe point

@@ -15,7 +15,7 @@ from tests.support.peers import Audience, Peer
 
 STEP_S = 0.01
 COMING = 0.3
-"""Chance that somebody comes in a step, and the same that somebody leaves."""
+"""Chance that a user comes in a step, and the same that one leaves."""
 
 
 class Checked(Peer):
@@ -116,7 +116,7 @@ class Crowd:
         self._restless.set()
 
     def be_still(self) -> None:
-        """Nobody comes or leaves any more; only who is thrown out comes back."""
+        """No user comes or leaves any more; only those who are disconnected come back."""
         self._restless.clear()
 
     @property

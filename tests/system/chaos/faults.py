@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
-from tests.system.chaos.proxy import BlackHole, Cut, CutMessage, Delay, Impairment, Late, Swallow
+from tests.support.proxy import BlackHole, Cut, CutMessage, Delay, Impairment, Late, Swallow
 from tests.system.chaos.stage import RedisServer, Service, Stage
 
 Target = Service | RedisServer
@@ -41,7 +41,7 @@ REDIS, EVERY = "redis", "every "
 
 
 def _targets(stage: Stage, whom: str, rng: Random) -> list[Target]:
-    """Whom to strike: Redis, one service of a role, or every one; nobody who suffers already."""
+    """Whom to strike: Redis, one service of a role, or every one; none that suffers already."""
     if whom == REDIS:
         return [] if stage.server.struck else [stage.server]
     if whom.startswith(EVERY):

@@ -10,7 +10,7 @@ from tests.system.chaos.feeder import Feeders
 
 @dataclass(slots=True)
 class Recovery:
-    """One fault. `first_s`: until somebody received an event sent after it; `all_s`: until every steady user had.
+    """One fault. `first_s`: until a user received an event sent after it; `all_s`: until every steady user had.
 
     The clock starts when the fault has `struck`: a cut waits for the command that it is meant for.
     """

@@ -78,7 +78,7 @@ class Report:
             figures = (first.get("median"), every.get("median"), every.get("max"))
             rows.append(f"{name:<52}{count:>6}" + "".join(f"{'-' if f is None else f:>9}" for f in figures))
         rows += [
-            "first: median time from the fault until somebody received an event sent after it; all: until each of",
+            "first: median time from the fault until a user received an event sent after it; all: until each of",
             "the steady users had; worst: the longest of those. The fault's own duration counts in, as do others.",
             "",
             f"{self.rounds} rounds, {self.events:,} events, {self.faults.total()} faults, {self.connections:,} "

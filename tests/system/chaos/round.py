@@ -88,7 +88,7 @@ class Round:
                 self._check_left_over({str(peer.user) for peer in crowd.present})
             crowd.finish()
         if not verdict.differences:
-            self._until(lambda: not self._online(), "nobody is online any more")
+            self._until(lambda: not self._online(), "no user is online any more")
         verdict.connections, verdict.reconnects, verdict.bytes = crowd.checked, crowd.reconnects, crowd.bytes
         verdict.differences += crowd.differences + stage.dead()
         verdict.recoveries = [recovery for recovery in verdict.recoveries if recovery.has_struck]

@@ -12,8 +12,8 @@ from random import Random
 import redis
 
 from tests.support.deployment import Deployment, wait_until
+from tests.support.proxy import Proxy
 from tests.support.servers import free_port, system_server
-from tests.system.chaos.proxy import Proxy
 
 SETTINGS = {"lease_s": 1, "tick_s": 0.5, "node_silence_s": 2, "redis_timeout_s": 1.5}
 """Short deadlines, so that a fault can outlast each of them."""
@@ -95,7 +95,7 @@ class Stage:
         return int(self.deployment.redis.hget(self.deployment.keys.state, "next") or 1)
 
     def dead(self) -> list[str]:
-        """Services that ended though nobody killed them, and what the log says that no log should."""
+        """Services that ended although they were not killed, and log lines that should not be there."""
         problems = [
             f"a {service.role} ended with status {service.process.returncode}"
             for service in self.services
@@ -124,7 +124,7 @@ def staged(folder: Path, namespace: str, **settings: object) -> Iterator[Stage]:
                 proxy = stack.enter_context(Proxy(url))
                 services.append(Service(role, proxy, partial(deployment.start, role, redis_url=proxy.url)))
         keys, ports = deployment.keys, ROLES["fanout"] + ROLES["listener"]
-        wait_until(deployment.sequencer, "somebody sequences")
+        wait_until(deployment.sequencer, "a process sequences")
         wait_until(lambda: deployment.redis.hlen(keys.nodes) == ROLES["fanout"], "all nodes are there")
         wait_until(lambda: deployment.logged("listening") == ports, "all ports are open")
         yield Stage(server, deployment, services)

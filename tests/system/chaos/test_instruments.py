@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.support.proxy import BlackHole, Connection, Cut, Impairment, Proxy, Swallow
 from tests.system.chaos.crowd import Checked
-from tests.system.chaos.proxy import BlackHole, Connection, Cut, Impairment, Proxy, Swallow
 
 WHOLE = b"1|B\n2|P|1|5\n3|B\n"
 

@@ -20,7 +20,7 @@ needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give fil
 
 @pytest.fixture(autouse=True)
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that everybody writes to, as /tmp is, with nothing private configured."""
+    """A folder that all users can write to, as /tmp is, with nothing private configured."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o1777)

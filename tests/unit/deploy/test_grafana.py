@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.deployment import ROOT
 from tests.support.exported import SERVICES, exported, series
-from tests.unit.deploy.queries import DASHBOARD, MADE_BY_PROMETHEUS, metrics_in, panels
+from tests.support.queries import DASHBOARD, MADE_BY_PROMETHEUS, metrics_in, panels
 
 GRAFANA = ROOT / "deploy" / "grafana"
 COLUMNS = 24

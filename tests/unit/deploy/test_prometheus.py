@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.exported import SERVICES, series
-from tests.unit.deploy.queries import MADE_BY_PROMETHEUS, PROMETHEUS, alert_rules, dashboard_queries, metrics_in
+from tests.support.queries import MADE_BY_PROMETHEUS, PROMETHEUS, alert_rules, dashboard_queries, metrics_in
 
 
 def promtool(*arguments: object) -> None:

@@ -1,4 +1,4 @@
-"""An outage is said once, and what somebody has to mend once a minute at most, however often it is met again."""
+"""An outage is logged once; what the operator has to fix at most once a minute, however often it recurs."""
 
 import asyncio
 

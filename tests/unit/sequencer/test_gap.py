@@ -12,7 +12,7 @@ def test_a_gap_has_an_age_while_others_wait_for_it() -> None:
     assert gap.age_s(104.0) == 4.0
     assert not gap.is_long(104.0)
     assert gap.is_long(105.0)
-    assert not gap.is_over(1000.0), "it is waited for for ever"
+    assert not gap.is_over(1000.0), "0 waits forever"
     gap.watch(3, False, 106.0)
     assert gap.age_s(107.0) == 0.0
 

@@ -98,7 +98,7 @@ def test_a_pause_of_the_judge_is_nobodys_silence(pause_s: float) -> None:
     subject = window()
     subject.observe({b"a": b"7 1 0 1", b"b": b"7 1 0 1"}, 0)
     assert subject.to_expel() == {}
-    # Nobody could report while everything stood still; who lives reports before the silence is long.
+    # No node could report while everything stood still; a node that is alive reports before the silence is long.
     subject.observe({b"a": b"7 1 0 1", b"b": b"7 1 0 1"}, pause_s)
     assert subject.to_expel() == {}
     for second in range(1, 5):

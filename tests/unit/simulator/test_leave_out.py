@@ -42,7 +42,7 @@ def test_nobody_is_told_of_it_and_a_follow_has_not_happened() -> None:
     follower, followee = block.origins[follow - WORK.first], block.targets[follow - WORK.first]
     assert b"%d|F|" % follow in whole[followee]
     assert all(b"\n%d|" % follow not in b"\n" + lines for lines in left.values())
-    # Until they follow again, the follower misses the followee's updates, and nobody else misses anything.
+    # Until they follow again, the follower misses the followee's updates, and no one else misses anything.
     others = [user for user in whole if user not in (follower, followee)]
     assert all(whole[user] == left[user] for user in others)
     assert len(left[follower]) < len(whole[follower])

@@ -8,7 +8,7 @@ from simulator.workload import Workload, blocks
 
 
 def told_by_the_rules(line: str, followers: dict[int, set[int]], everyone: list[int]) -> list[int]:
-    """The users who are notified of one event, straight from the table of the challenge."""
+    """The users who are notified of one event, straight from the table of events."""
     _, kind, *ids = line.strip().split("|")
     users = [int(text) for text in ids]
     match kind:

@@ -13,7 +13,7 @@ ARRIVAL = [(b"2|B\n1|B\n3|B\n", [8, 4]), (b"4|B\n", [4])]
 INTERVAL_S = 1.0
 FAR_S = 1e12
 LARGE = b"x" * (1 << 24)
-"""More than a connection takes that nobody reads."""
+"""More than an unread connection takes."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The embedded server keeps its temporary data where nobody else can put or find anything."""
+"""The embedded server keeps its temporary data where no other user can put or find anything."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""HTTP that no caller can hold up, on real sockets: halves of requests, slow bytes, answers that nobody takes."""
+"""HTTP that no caller can hold up, on real sockets: half requests, slow bytes, answers that are not read."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Who guesses the dashboard's password is slowed down, and nobody else."""
+"""Guessing the dashboard's password is slowed down, and no viewer is kept out."""
 
 import pytest
 

@@ -280,7 +280,7 @@ def test_who_was_set_aside_counts_again_only_when_it_has_caught_up() -> None:
 
 
 def test_who_was_set_aside_does_not_keep_up_because_it_moves() -> None:
-    """Nobody keeps up then, and the node waits."""
+    """No client keeps up then, and the node waits."""
     subject = pressure(client_limit=100_000)
     clients = [Client(900) for _ in range(10)]
     for now_s in (0, 0.3):
@@ -341,7 +341,7 @@ def test_relief_starts_the_stall_time_anew() -> None:
     subject = pressure()
     clients = [Client(500), Client(500)]
     subject.check(clients, 2, 0)
-    subject.check(clients[:1], 100, 9)  # one of a hundred makes nobody wait
+    subject.check(clients[:1], 100, 9)  # one of a hundred makes no other wait
     assert subject.check(clients, 2, 12) == []
     assert subject.check(clients, 2, 22.1) == [(client, ACCEPTS_NOTHING) for client in clients]
 
@@ -572,7 +572,7 @@ def test_those_who_keep_up_are_served_on(keeping_up: int, others: list[tuple[flo
 
 @given(st.lists(st.tuples(rooms, st.floats(0, 1)), min_size=1, max_size=24))
 def test_short_pauses_lose_nobody(pauses: list[tuple[int, float]]) -> None:
-    """Whoever pauses when: reading half a second later is soon enough."""
+    """At whatever moment a client pauses, reading half a second later is soon enough."""
     peers = [Peer(0, room=room, pause=(at, at + PATIENCE_S - STEP_S)) for room, at in pauses]
     assert play(peers, 4.0)[0] == {}
     assert not any(peer.unsent for peer in peers)

@@ -72,7 +72,7 @@ def test_two_are_forgotten_at_a_call_once_they_have_their_burst_again() -> None:
     for number in range(100):
         limit.allows(str(number), 3.0)
     limit.allows("0", 3.9)
-    assert len(limit) == 100, "nobody has it yet"
+    assert len(limit) == 100, "none has it yet"
     limit.allows("new", 4.0)
     assert len(limit) == 99
 

@@ -73,7 +73,7 @@ class Impairment:
 
 
 class BlackHole(Impairment):
-    """Bytes vanish, in one direction (`to_redis`, `from_redis`) or in both; nobody is told."""
+    """Bytes vanish, in one direction (`to_redis`, `from_redis`) or in both; neither side is told."""
 
     def __init__(self, purpose: str = "", directions: tuple[str, ...] = ("to_redis", "from_redis")) -> None:
         super().__init__(purpose)
