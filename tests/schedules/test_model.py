@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
+import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -39,6 +40,8 @@ from tests.schedules.processes import KEYS
 from tests.schedules.redis_double import Redis, RefusedError, SortedSet, Stream
 from tests.schedules.reference import Event, Oracle
 from tests.schedules.witness import Witness
+
+pytestmark = pytest.mark.slow
 
 USERS = 3
 T = TypeVar("T")

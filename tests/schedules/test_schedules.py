@@ -25,7 +25,9 @@ FINDS_WITHIN = 2_000
 """Schedules within which each sabotage must show."""
 
 
-@pytest.mark.parametrize("first", range(0, SCHEDULES, CHUNK))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(CHUNK, SCHEDULES, CHUNK))]
+)
 def test_schedules(first: int) -> None:
     for seed in range(first, first + CHUNK):
         try:
@@ -132,6 +134,7 @@ SABOTAGE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sabotage", SABOTAGE)
 def test_sabotage_shows(sabotage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sabotage(monkeypatch)
@@ -139,6 +142,7 @@ def test_sabotage_shows(sabotage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         play_all(FINDS_WITHIN)
 
 
+@pytest.mark.slow
 def test_a_commit_without_checks_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     anybody_commits_anything(monkeypatch, tmp_path)
     with pytest.raises(WrongError):

@@ -14,7 +14,7 @@ from tests.bench.report import summary, table
 from tests.bench.run import run
 from tests.bench.system import PARADE
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads /proc")]
 
 TINY = Case("tiny", ("--events", "5000"), clients=5)
 PACED = Case("paced", ("--events", "3000", "--rate", "3000", "--max-batch", "20"), clients=5, fanouts=1)

@@ -17,6 +17,8 @@ from tests.support.deployment import Deployment, running, wait_until
 from tests.support.servers import free_port
 from tests.support.up import Up, parade, parade_up, started
 
+pytestmark = pytest.mark.slow
+
 NEXT, WAITING = "{parade}:state", "{parade}:waiting"
 
 

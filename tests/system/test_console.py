@@ -20,6 +20,8 @@ from tests.support.deployment import ROOT, wait_until
 from tests.support.servers import free_port
 from tests.support.up import PARADE, Up, parade, parade_up
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def up() -> Iterator[Up]:

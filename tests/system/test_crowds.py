@@ -15,6 +15,8 @@ import pytest
 from tests.support.deployment import Deployment, running, wait_until
 from tests.support.peers import LOOPBACK, Peer, peers, source
 
+pytestmark = pytest.mark.slow
+
 CHUNK = 1000
 
 

@@ -24,6 +24,8 @@ from tests.support.peers import source
 from tests.support.servers import free_port, wait_for_port
 from tests.support.up import PARADE
 
+pytestmark = pytest.mark.slow
+
 CLIENTS = 5
 SHOWN_AS_TEXT = '<img src=x onerror="document.title=`owned`"><script>document.title="owned"</script>'
 

@@ -12,6 +12,8 @@ from tests.support.deployment import Deployment, wait_until
 from tests.support.peers import LOOPBACK, Peer, peers, source
 from tests.support.servers import free_port
 
+pytestmark = pytest.mark.slow
+
 LINES = {
     "first": b"1|F|60|50\n2|B\n3|P|60|50\n",
     "late": b"2|B\n",

@@ -11,6 +11,8 @@ from tests.support.peers import edges, expect_everything, generated, peers, slow
 from tests.support.programs import SYSTEM, Program
 from tests.support.sentinel import replicated
 
+pytestmark = pytest.mark.slow
+
 USERS = range(1, 21)
 
 

@@ -14,6 +14,8 @@ from tests.support.programs import Program
 from tests.support.proxy import Late, Proxy, Swallow
 from tests.support.servers import free_port, server_of
 
+pytestmark = pytest.mark.slow
+
 USERS = range(1, 21)
 
 

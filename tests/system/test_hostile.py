@@ -12,6 +12,8 @@ from runtime.settings import Settings
 from tests.support.deployment import PATIENCE_S, resident_mib, running, wait_until
 from tests.support.peers import LOOPBACK, Honest, peers, reset, source
 
+pytestmark = pytest.mark.slow
+
 GROWTH_MIB = 32
 """What a process may grow by under a flood: its buffers, and half of the smallest flood here at most."""
 

@@ -7,8 +7,12 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.support.deployment import PATIENCE_S, Deployment, resident_mib, running, wait_until
 from tests.support.peers import LOOPBACK, Audience, Honest, Peer, has_heard, peers, reset, source
+
+pytestmark = pytest.mark.slow
 
 MIB = 1 << 20
 

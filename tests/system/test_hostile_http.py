@@ -16,6 +16,8 @@ from tests.support.servers import free_port
 from tests.system.test_hostile import connect, is_closed
 from tests.system.test_lifecycle import health
 
+pytestmark = pytest.mark.slow
+
 HALF = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n"
 FILES = 256
 

@@ -15,6 +15,8 @@ from tests.support.deployment import Deployment, running, wait_until
 from tests.support.peers import LOOPBACK, Audience, Peer, has_heard, peers, source
 from tests.support.servers import free_port, system_server
 
+pytestmark = pytest.mark.slow
+
 
 def health(port: int, path: str = "/readyz", host: str = LOOPBACK) -> tuple[int, dict[str, object]]:
     """Status and body of a health port's answer; status 0 when there is none."""

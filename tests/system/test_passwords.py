@@ -23,6 +23,8 @@ from tests.support.programs import SYSTEM
 from tests.support.servers import free_port, sentinel_server, system_server
 from tests.support.up import PARADE, Up, clean_environment, parade, parade_up, started
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "Xq7Z@W9/vK:R4t"  # noqa: S105
 ENCODED = "Xq7Z%40W9%2FvK%3AR4t"
 PIECES = re.compile("Xq7Z|W9|vK|R4t")

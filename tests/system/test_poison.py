@@ -16,6 +16,8 @@ from tests.support.deployment import Deployment, running, wait_until
 from tests.support.peers import Peer, peers, source
 from tests.support.up import parade
 
+pytestmark = pytest.mark.slow
+
 WATCHED_S = 1.5
 """How long the log is watched for lines that say the same again."""
 

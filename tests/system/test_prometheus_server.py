@@ -21,6 +21,8 @@ from tests.support.peers import LOOPBACK, Audience, Peer, source
 from tests.support.queries import PROMETHEUS, dashboard_queries
 from tests.support.servers import free_port, wait_for_port
 
+pytestmark = pytest.mark.slow
+
 SERVICES = ("listener", "sequencer", "fanout")
 EMPTY = {
     "max(parade_sequencer_redis_memory_limit_bytes) > 0",  # no limit is set

@@ -14,6 +14,8 @@ from tests.support.peers import expect_everything, generated, peers, slowly, sou
 from tests.support.programs import SYSTEM, Program
 from tests.support.servers import free_port, server_of, system_server
 
+pytestmark = pytest.mark.slow
+
 USERS = range(1, 21)
 
 

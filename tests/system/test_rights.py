@@ -13,6 +13,8 @@ from tests.support.servers import free_port, system_server
 from tests.support.up import parade
 from tests.system.test_start_checks import refused
 
+pytestmark = pytest.mark.slow
+
 
 class Guarded:
     """A server with a user `parade`, and what that user may do."""

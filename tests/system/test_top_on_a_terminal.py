@@ -19,6 +19,8 @@ import pytest
 
 from tests.support.up import PARADE, Up, clean_environment, parade, parade_up
 
+pytestmark = pytest.mark.slow
+
 COLUMNS, ROWS = 80, 30
 PATIENCE_S = 30.0
 HOME = "\x1b[H"

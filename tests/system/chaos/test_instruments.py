@@ -9,6 +9,8 @@ import pytest
 from tests.support.proxy import BlackHole, Connection, Cut, Impairment, Proxy, Swallow
 from tests.system.chaos.crowd import Checked
 
+pytestmark = pytest.mark.slow
+
 WHOLE = b"1|B\n2|P|1|5\n3|B\n"
 
 

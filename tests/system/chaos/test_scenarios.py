@@ -14,6 +14,8 @@ from tests.system.chaos.round import Plan, Round, Verdict
 from tests.system.chaos.scenarios import SCENARIOS, named, random_mix
 from tests.system.chaos.stage import Stage, staged
 
+pytestmark = pytest.mark.slow
+
 SEED = 1
 ATTEMPTS = 4
 MIX_SEEDS = (1, 2)
