@@ -35,8 +35,10 @@ class Rig:
     def __init__(self, timeout_s: float = 5.0) -> None:
         self.link = Link()
         self.batches: list[tuple[int, Messages]] = []
-        context = Context(load(namespace="t", redis_timeout_s=timeout_s))
-        self.feed = Feed(context, self.link, lambda frame, messages: self.batches.append((frame.batch, messages)))
+        settings = load(namespace="t").model_copy(update={"redis_timeout_s": timeout_s})
+        self.feed = Feed(
+            Context(settings), self.link, lambda frame, messages: self.batches.append((frame.batch, messages))
+        )
 
     def publish(self, batch: int, safe: int | None = None, **messages: bytes) -> None:
         assert self.link.on_message is not None
