@@ -1,4 +1,4 @@
-"""Whom a node waits for, whom it does not, and who is closed, in virtual time."""
+"""Which clients a node waits for, which it sets aside, and which it closes, in virtual time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -77,10 +77,10 @@ def closed_for_room(slow: list[Client], behind_since_s: list[float]) -> list[Cli
 # Progress
 
 
-def test_a_client_is_told_once_that_it_is_judged_from_now_on() -> None:
+def test_a_client_is_told_once_that_it_is_checked_from_now_on() -> None:
     subject, client = pressure(), Client(49)
     subject.check([client], 2, 0)
-    assert client.holds == 0, "too little to be judged"
+    assert client.holds == 0, "too little to be checked"
     client.unsent = 50
     for second in (1, 2, 3):
         subject.check([client], 2, second)
@@ -572,7 +572,7 @@ def test_those_who_keep_up_are_served_on(keeping_up: int, others: list[tuple[flo
 
 @given(st.lists(st.tuples(rooms, st.floats(0, 1)), min_size=1, max_size=24))
 def test_short_pauses_lose_nobody(pauses: list[tuple[int, float]]) -> None:
-    """Whoever pauses when: reading half a second later is soon enough."""
+    """No matter who pauses when: reading half a second later is soon enough."""
     peers = [Peer(0, room=room, pause=(at, at + PATIENCE_S - STEP_S)) for room, at in pauses]
     assert play(peers, 4.0)[0] == {}
     assert not any(peer.unsent for peer in peers)
