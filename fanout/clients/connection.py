@@ -1,4 +1,4 @@
-"""A client's connection, whatever carries it: its user, and what it has been sent and has not taken yet.
+"""A client's connection over any transport: its user, and what it has been sent and has not taken yet.
 
 Rules kept here:
 

@@ -26,7 +26,7 @@ async def missed_batches(calls: Calls, keys: Keys, last: int, until: int) -> Asy
         for part_id, fields in parts:
             batch, part = stream_id(part_id)
             if batch != expected:
-                raise JournalGoneError(f"the journal goes on with batch {batch}, not with {expected}")
+                raise JournalGoneError(f"the journal continues with batch {batch}, not with {expected}")
             messages |= dict(zip(fields[::2], fields[1::2], strict=True))
             position = f"{batch}-{part + 1}"
             if (frame := messages.pop(FRAME.encode(), None)) is not None:

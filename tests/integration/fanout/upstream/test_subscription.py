@@ -1,4 +1,4 @@
-"""The subscription on real servers: what Redis refuses is said, and the connection lives on."""
+"""The subscription on real servers: what Redis refuses is reported, and the connection stays open."""
 
 import asyncio
 from collections.abc import AsyncIterator

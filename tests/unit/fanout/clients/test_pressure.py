@@ -1,4 +1,4 @@
-"""Whom a node waits for, whom it does not, and who is closed, in virtual time."""
+"""Which clients a node waits for, which it sets aside, and which it closes, in virtual time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -77,10 +77,10 @@ def closed_for_room(slow: list[Client], behind_since_s: list[float]) -> list[Cli
 # Progress
 
 
-def test_a_client_is_told_once_that_it_is_judged_from_now_on() -> None:
+def test_a_client_is_told_once_that_it_is_checked_from_now_on() -> None:
     subject, client = pressure(), Client(49)
     subject.check([client], 2, 0)
-    assert client.holds == 0, "too little to be judged"
+    assert client.holds == 0, "too little to be checked"
     client.unsent = 50
     for second in (1, 2, 3):
         subject.check([client], 2, second)

@@ -1,4 +1,4 @@
-"""From which batch on a connection is served, who lingers, and what the stream is told."""
+"""From which batch on a connection is served, which users linger, and what is posted to the stream."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def live(users: Users) -> set[bytes]:
 
 
 def pending(users: Users, limit: int = 10, now_s: float = 0.0) -> tuple[list[bytes], list[bytes]]:
-    """What is told next, as ids."""
+    """What is posted next, as ids."""
     leaves, joins = users.take_pending(limit, now_s)
     return leaves, [user.id for user in joins]
 
@@ -34,7 +34,7 @@ def go(users: Users, connections: dict[bytes, Connection], now_s: float = 0.0) -
 
 
 def made_live(users: Users, *ids: bytes) -> dict[bytes, Connection]:
-    """Users who came, were told of and reached."""
+    """Users who came, were posted and reached."""
     connections = come(users, *ids)
     pending(users, len(ids))
     users.posted((1, 0))
@@ -81,28 +81,28 @@ def test_further_connections_join_without_news() -> None:
     assert users.connections == 0
 
 
-def test_many_who_come_together_are_told_in_few_entries() -> None:
+def test_many_who_come_together_are_posted_in_few_entries() -> None:
     users = Users()
     ids = [b"%d" % n for n in range(1, 8)]
     come(users, *ids)
-    told = []
+    posted = []
     while users.pending_in_s(0) == 0:
         leaves, joins = pending(users, 3)
         assert leaves == []
-        told.append(joins)
-    assert told == [ids[:3], ids[3:6], ids[6:]]
+        posted.append(joins)
+    assert posted == [ids[:3], ids[3:6], ids[6:]]
 
 
-def test_many_who_leave_are_told_in_few_entries_and_in_order() -> None:
+def test_many_who_leave_are_posted_in_few_entries_and_in_order() -> None:
     users = Users()
     ids = [b"%d" % n for n in range(1, 8)]
     go(users, made_live(users, *ids))
-    told = []
+    posted = []
     while users.pending_in_s(0) == 0:
         leaves, joins = pending(users, 3)
         assert joins == []
-        told.append(leaves)
-    assert told == [ids[:3], ids[3:6], ids[6:]]
+        posted.append(leaves)
+    assert posted == [ids[:3], ids[3:6], ids[6:]]
     assert (users.by_id, live(users)) == ({}, set())
 
 
@@ -130,7 +130,7 @@ def test_who_does_not_come_back_leaves_once_lingering_is_over() -> None:
     assert users.pending_in_s(13) is None
 
 
-def test_coming_back_after_the_leave_was_told_is_a_new_join() -> None:
+def test_coming_back_after_the_leave_was_posted_is_a_new_join() -> None:
     users = Users()
     go(users, made_live(users, b"1"))
     assert pending(users) == ([b"1"], [])
@@ -174,16 +174,16 @@ def test_leaving_and_coming_back_while_the_join_is_on_its_way_is_no_news() -> No
     assert live(users) == {b"1"}
 
 
-# What was told may not have arrived
+# What was posted may not have arrived
 
 
-def test_before_anything_was_told_there_is_nothing_to_tell_again() -> None:
+def test_before_anything_was_posted_there_is_nothing_to_post_again() -> None:
     users = Users()
     users.post_again()
     assert (users.pending_in_s(0), users.entries_ahead) == (None, 0)
 
 
-def test_a_leave_that_did_not_arrive_is_told_again() -> None:
+def test_a_leave_that_did_not_arrive_is_posted_again() -> None:
     for again in (Users.not_posted, Users.post_again):
         users = Users()
         go(users, made_live(users, b"1"))
@@ -195,7 +195,7 @@ def test_a_leave_that_did_not_arrive_is_told_again() -> None:
         assert users.pending_in_s(0) is None
 
 
-def test_what_has_arrived_is_not_told_again_when_something_else_is_refused() -> None:
+def test_what_has_arrived_is_not_posted_again_when_something_else_is_refused() -> None:
     users = Users()
     come(users, b"1")
     pending(users)
@@ -204,7 +204,7 @@ def test_what_has_arrived_is_not_told_again_when_something_else_is_refused() -> 
     assert users.pending_in_s(0) is None
 
 
-def test_leaves_told_again_and_new_ones_fill_an_entry_together() -> None:
+def test_leaves_posted_again_and_new_ones_fill_an_entry_together() -> None:
     users = Users()
     ids = [b"%d" % n for n in range(1, 21)]
     connections = made_live(users, *ids)
@@ -216,7 +216,7 @@ def test_leaves_told_again_and_new_ones_fill_an_entry_together() -> None:
     assert pending(users, 20) == (ids[10:], [])
 
 
-def test_who_comes_back_to_a_join_that_did_not_arrive_is_told_again() -> None:
+def test_who_comes_back_to_a_join_that_did_not_arrive_is_posted_again() -> None:
     users = Users(linger_s=2)
     connections = come(users, b"1")
     pending(users)
@@ -227,7 +227,7 @@ def test_who_comes_back_to_a_join_that_did_not_arrive_is_told_again() -> None:
     assert pending(users) == ([], [b"1"])
 
 
-def test_who_comes_back_to_a_join_of_an_earlier_connection_is_told_again() -> None:
+def test_who_comes_back_to_a_join_of_an_earlier_connection_is_posted_again() -> None:
     users = Users(linger_s=2)
     connections = come(users, b"1")
     pending(users)
@@ -248,7 +248,7 @@ def test_a_user_who_is_back_and_gone_before_the_leave_is_known_to_have_failed_le
     assert pending(users) == ([b"1"], [])
 
 
-def test_a_user_who_comes_and_goes_while_the_leave_is_to_be_told_again_leaves_for_good() -> None:
+def test_a_user_who_comes_and_goes_while_the_leave_is_to_be_posted_again_leaves_for_good() -> None:
     users = Users()
     go(users, made_live(users, b"1"))
     pending(users)
@@ -257,7 +257,7 @@ def test_a_user_who_comes_and_goes_while_the_leave_is_to_be_told_again_leaves_fo
     assert pending(users) == ([b"1"], []), "the stream may have the first join still"
 
 
-def test_a_user_whose_leave_may_have_arrived_is_told_as_having_come_and_nothing_else() -> None:
+def test_a_user_whose_leave_may_have_arrived_posts_a_join_and_nothing_else() -> None:
     users = Users()
     go(users, made_live(users, b"1"))
     assert pending(users) == ([b"1"], [])
@@ -267,20 +267,20 @@ def test_a_user_whose_leave_may_have_arrived_is_told_as_having_come_and_nothing_
     assert users.pending_in_s(0) is None
 
 
-def test_a_user_who_comes_back_before_the_leave_is_told_again() -> None:
+def test_a_user_who_comes_back_before_the_leave_is_posted_again() -> None:
     users = Users()
     go(users, made_live(users, b"1"))
     pending(users)
     users.post_again()
     back = come(users, b"1")
     assert pending(users) == ([], [b"1"])
-    # The stream may have the first join still, so this leave is told although no join of it was confirmed.
+    # The stream may have the first join still, so this leave is posted although no join of it was confirmed.
     users.not_posted()
     go(users, back)
     assert pending(users) == ([b"1"], [])
 
 
-def test_a_refused_join_without_connections_left_is_told_as_a_leave() -> None:
+def test_a_refused_join_without_connections_left_is_posted_as_a_leave() -> None:
     users = Users()
     connections = come(users, b"1")
     pending(users)
@@ -304,7 +304,7 @@ def test_a_refused_entry_leaves_earlier_ones_alone() -> None:
     assert live(users) == {b"1"}
 
 
-def test_on_a_new_connection_everyone_who_is_not_live_is_told_again() -> None:
+def test_on_a_new_connection_everyone_who_is_not_live_is_posted_again() -> None:
     users = Users()
     made_live(users, b"1")
     come(users, b"2")

@@ -35,8 +35,10 @@ class Rig:
     def __init__(self, timeout_s: float = 5.0) -> None:
         self.link = Link()
         self.batches: list[tuple[int, Messages]] = []
-        context = Context(load(namespace="t", redis_timeout_s=timeout_s))
-        self.feed = Feed(context, self.link, lambda frame, messages: self.batches.append((frame.batch, messages)))
+        settings = load(namespace="t").model_copy(update={"redis_timeout_s": timeout_s})
+        self.feed = Feed(
+            Context(settings), self.link, lambda frame, messages: self.batches.append((frame.batch, messages))
+        )
 
     def publish(self, batch: int, safe: int | None = None, **messages: bytes) -> None:
         assert self.link.on_message is not None
@@ -194,8 +196,8 @@ async def test_a_subscription_that_was_given_up_does_not_disturb_the_next_one() 
 
 
 async def test_a_subscription_that_is_not_confirmed_in_time() -> None:
-    rig = Rig(timeout_s=1.01)
-    with pytest.raises(RedisUnavailableError, match=r"was not confirmed within 1\.01 s"):
+    rig = Rig(timeout_s=0.01)
+    with pytest.raises(RedisUnavailableError, match=r"was not confirmed within 0\.01 s"):
         await rig.feed.subscribe([b"1"])
 
 

@@ -1,4 +1,4 @@
-"""A node's tasks end when they are told to, whatever happens at the same moment."""
+"""A node's tasks end when they are cancelled, no matter what happens at the same moment."""
 
 import asyncio
 from types import SimpleNamespace
