@@ -16,7 +16,7 @@ PANEL = "Look inside a deployment (of --redis-url, or the `parade up` on this ma
 """Heads the commands of that kind in `parade --help`."""
 
 notes = terminal(to_stderr=True, soft_wrap=False)
-"""What is said beside a command's output."""
+"""For notes beside a command's output."""
 
 
 def setting(name: str, *flags: str, show_default: str | None = None) -> Any:

@@ -29,8 +29,8 @@ _number = itemgetter(1)
 EVERYONE: Final = b"*"
 """In place of the users who left: all of the node's."""
 SKIPPED: Final = "skipped"
-"""Numbers that were given up while they were missing: the name of their count in the state hash, and the reason under
-which they are recorded."""
+"""Numbers given up while they were missing: the name of their count in the state hash, and the reason under which they
+are recorded."""
 
 Field = tuple[str, bytes | str | int]
 Refused = list[tuple[str, bytes]]
@@ -39,7 +39,7 @@ Refused = list[tuple[str, bytes]]
 
 @dataclass(slots=True)
 class Entry:
-    """One stream entry. `refused` holds one that is none of the three."""
+    """One stream entry. `refused` has one that makes no sense, with the reason."""
 
     id: bytes
     raw: bytes = b""

@@ -19,7 +19,7 @@ Readers take the pairs of the header by name and ignore those they do not know.
 - `epoch` is the sequencer's term, a random name, and `after` the epoch before it with its last batch. This
   is the batch's lineage: after a fail-over to an older copy of the data, numbers repeat but the chain breaks.
 - `safe` is the last batch that may be written out. It is the batch itself, unless the sequencer waits for replicas;
-  then a message `safe=42` of its own follows on the channel once they have it.
+  then a separate message `safe=42` follows on the channel once they have it.
 - `gone` names the nodes that this batch takes out of the system; such a node must not write the batch.
 """
 

@@ -76,7 +76,7 @@ class Appender:
         self._wake.set()
 
     async def run(self) -> None:
-        """Append until drained. Redis going away is said once, and coming back once, with the time."""
+        """Append until drained. Redis away and back is logged once each."""
         while True:
             try:
                 await self._append_all(await self._connected())

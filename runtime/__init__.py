@@ -13,7 +13,7 @@ report.py      what a service says about itself in Redis
 report.lua     keeps it there
 stats.py       what services count: counters, gauges, histograms (pure)
 metrics.py     the same for Prometheus
-outage.py      Redis away and back, said once each
+outage.py      Redis away and back, logged once each
 retry.py       waiting before another try
 tasks.py       ending asyncio tasks
 logs.py        one event a line, for people or as JSON

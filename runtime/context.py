@@ -37,7 +37,7 @@ class Context:
     open_link: Callable[[str, float, str], Awaitable[RedisLink]] = connect
     """URL, time limit in seconds, name in CLIENT LIST."""
     random_hex: Callable[[int], str] = secrets.token_hex
-    """A random name of so many bytes, as hexadecimal digits."""
+    """A random name, as hexadecimal digits; the argument is its length in bytes."""
     least_poll_s: float = 0.0
     """Polls are at least so far apart; in virtual time a schedule takes fewer steps that way."""
 
@@ -46,7 +46,7 @@ class Context:
         return asyncio.get_running_loop().time()
 
     async def connect(self, purpose: str) -> RedisLink:
-        """A connection to this deployment's Redis. RedisUnavailableError when there is none to be had."""
+        """A connection to this deployment's Redis. RedisUnavailableError when that fails."""
         settings = self.settings
         name = f"{settings.namespace}-{purpose}"
         return await self.open_link(settings.redis_url, settings.redis_timeout_s, name)

@@ -23,7 +23,7 @@ ENV_PREFIX = "PARADE_"
 NAMESPACE = re.compile(r"[!-z|~]{1,100}")
 
 NOT_ABOVE = (
-    ("lease_s", "node_silence_s", "nodes would be given up sooner than a silent sequencer is replaced"),
+    ("lease_s", "node_silence_s", "nodes would be expelled before a silent sequencer is replaced"),
     ("client_stall_s", "node_patience_s", "a node would be expelled before it closes the clients that hold it up"),
 )
 """Settings that contradict each other when the first is above the second, and why."""

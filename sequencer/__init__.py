@@ -1,4 +1,4 @@
-"""One active process that puts events into order and decides who is told. Others stand by.
+"""One active process that puts events into order and decides which users are notified. Others stand by.
 
 A batch's way:
 
@@ -7,7 +7,7 @@ A batch's way:
     reader.py     reads stream entries ahead, in bounded memory
     assembly.py   makes a batch of entries, bounded in every direction (pure)
     ordering.py   the waiting map: releases next, next+1, … (pure)
-    routing.py    who is told: online users and their outboxes (pure)
+    routing.py    which users are notified: online users and their outboxes (pure)
     batch.py      what one batch changes, as the arguments of one script (pure)
     commits.py    one commit under way at a time, and what the nodes have written
     store.py      the lease, loading, committing

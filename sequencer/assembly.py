@@ -1,4 +1,4 @@
-"""Makes a batch of stream entries: who came and left, what is released, who is told. Pure.
+"""Makes a batch of stream entries: who came and left, what is released, which users are notified. Pure.
 
 A batch is bounded in every direction, so that a commit is never far away: entries by their size, released events by
 their number, notifications, and the edges of the follow graph that are read for it. What does not fit waits for the

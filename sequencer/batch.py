@@ -1,4 +1,4 @@
-"""What one batch changes, and the arguments by which the commit script is told. Pure."""
+"""What one batch changes, and the arguments that the commit script takes. Pure."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -36,7 +36,7 @@ class Batch:
     since_ms: int = 0
     """When the oldest entry consumed came to Redis, in its milliseconds."""
     skip_to: int = 0
-    """Numbers below this are given up where they are missing."""
+    """Missing numbers below this are given up."""
     raw_bytes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     changes: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)

@@ -16,8 +16,7 @@ UNUSED_ID = "0"
 
 
 async def check_server(calls: Calls, context: Context, said: set[Finding]) -> None:
-    """Warn once of what can do harm; `said` has what was warned of. RedisUnsuitableError when the server can't do the
-    job."""
+    """Warn once of each risk; `said` has earlier ones. RedisUnsuitableError when the server can't be used."""
     settings = context.settings
     where = redacted(settings.redis_url)
     info = parse_info(await _allowed(calls, settings, ("INFO",)))

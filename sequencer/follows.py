@@ -52,7 +52,7 @@ class Follows:
         self._outboxes: dict[bytes, Outbox] = {}
         self._entered = 0
         self._asked: dict[bytes, int] = {}
-        """author → the loading user up to whom the author was asked about."""
+        """author → the number of the newest user for whom the author was asked about."""
         self._left: deque[tuple[bytes, Outbox, set[bytes]]] = deque()
 
     # Users
@@ -88,7 +88,7 @@ class Follows:
     # Loading
 
     def learn(self, user: bytes, authors: Iterable[bytes]) -> None:
-        """Redis has these among those whom a loading user follows."""
+        """Redis has these among the authors whom a loading user follows."""
         unfollowed = self.loading[user].unfollowed
         for author in authors:
             if author not in unfollowed:
@@ -116,7 +116,7 @@ class Follows:
     def unasked(self, events: Iterable[Event], limit: int) -> dict[bytes, list[bytes]]:
         """The authors to ask about before these events are routed, the first ones first.
 
-        For each the candidates: the loading users of whom it is not known whether they follow the author.
+        Each with its candidates: the loading users who may follow the author or not, as far as is known here.
         """
         asked, newest = self._asked.get, self._newest()
         authors = (event[2] for event in events if event[2] and asked(event[2], 0) < newest)
@@ -139,7 +139,7 @@ class Follows:
         return bool(self._left)
 
     def forget(self, edges: int) -> None:
-        """Take out about so many edges of users who left."""
+        """Remove about this many edges of users who left."""
         while self._left and edges > 0:
             user, outbox, authors = self._left[0]
             while authors and edges > 0:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from contract.reports import parse_heartbeat
 
 JUNK = "junk in its report"
-"""Why a node is expelled whose heartbeat another program has overwritten. Its next heartbeat is told so."""
+"""Why a node is expelled whose heartbeat another program has overwritten. The answer to its next heartbeat says so."""
 
 
 @dataclass(slots=True)

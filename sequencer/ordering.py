@@ -5,7 +5,7 @@ Rules kept here:
 - Each sequence number is released at most once, in order, without a gap.
 - Below `next` is late; waiting already with the same bytes is a duplicate, with other bytes a conflict.
   Late and duplicate events are dropped and counted; a conflict is refused and recorded. The first wins.
-- Missing numbers below `skip_to` are given up: they count as released, and come too late from then on.
+- Missing numbers below `skip_to` are given up: they count as released, and are late if they come after that.
 - Nothing waits further ahead than `reach`, which bounds the map.
 - `newly_waiting` names each event once: an event that was released and put back, or that waits for more than one
   batch, is in Redis already.

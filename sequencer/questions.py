@@ -34,7 +34,7 @@ class Following:
 
 @dataclass(frozen=True, slots=True)
 class ScanFollowing:
-    """About `count` of the authors whom a user follows, and the cursor to continue from; `0`: that was all.
+    """About `count` of the authors whom a user follows, and the cursor to continue from (`0` at the end).
     tuple[bytes, list[bytes]]"""
 
     user: bytes

@@ -16,7 +16,7 @@ class State:
     cursor: bytes
     """The last stream entry that it consumed."""
     skip_to: int = 0
-    """Numbers below this are given up where they are missing."""
+    """Missing numbers below this are given up."""
     waiting: list[Event] = field(default_factory=list)
     online: dict[bytes, list[bytes]] = field(default_factory=dict)
     """node → its users"""

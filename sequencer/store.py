@@ -71,7 +71,7 @@ class Store:
         return bool(await self.calls.call("EVALSHA", ACQUIRE.sha, 1, *arguments))
 
     async def load(self) -> State:
-        """Begin a term, an epoch of its own: read position, waiting events, who is online."""
+        """Begin a term with a new epoch: read the position, the waiting events and the online users."""
         # A process that is paused here can wake up while another one sequences, and what it writes then must change
         # nothing. So the journal is read before the state, which is never behind it, and `next` is set only once.
         key, journalled = self._keys.state, await self._last_in_journal()

@@ -26,7 +26,7 @@ def graph_command(
     namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
-    """Who follows a user and whom the user follows: how many, and some of them, in no order."""
+    """Who follows a user and whom the user follows: how many, and some of them, in no particular order."""
     run(deployment(redis_url=redis_url, namespace=namespace), user, limit, as_json=as_json)
 
 

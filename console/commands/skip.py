@@ -117,7 +117,7 @@ def _what_happened(client: "redis.Redis", keys: Keys, since_ms: str, before: Sna
 
 def _told(done: Skipped) -> str:
     if not done.numbers:
-        return f"nothing had to be given up: what was missing has come; the next number is {done.next}"
+        return f"nothing had to be given up: the missing numbers have come; the next number is {done.next}"
     named = ", ".join(map(_numbers, done.ranges))
     plural = "" if done.numbers == 1 else "s"
     released = f"{done.released:,} events were released, and the next number is {done.next}"

@@ -20,7 +20,7 @@ ASK = 'Basic realm="Parade", charset="UTF-8"'
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An HTTP status and what to tell the person."""
+    """An HTTP status, and a text for the person."""
 
     status: int
     text: str

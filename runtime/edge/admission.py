@@ -28,7 +28,7 @@ class RefusedError(Exception):
 
 
 class ConnectionLimits:
-    """Counts the connections of one process and of each address. A limit of 0 per address is none."""
+    """Counts the connections of one process and of each address. With 0 an address has no limit."""
 
     def __init__(self, most: int, most_per_address: int) -> None:
         self.most = most
@@ -37,7 +37,7 @@ class ConnectionLimits:
         self._of_address: Counter[str] = Counter()
 
     def enter(self) -> None:
-        """Take a slot of the process; RefusedError when there is none."""
+        """Take a slot of the process; RefusedError when all are taken."""
         if self.connections >= self.most:
             raise RefusedError("too many connections")
         self.connections += 1
@@ -47,7 +47,7 @@ class ConnectionLimits:
         self.connections -= 1
 
     def enter_from(self, address: str) -> None:
-        """Take a slot of an address; RefusedError when there is none."""
+        """Take a slot of an address; RefusedError when all are taken."""
         if self._most_per_address and self._of_address[address] >= self._most_per_address:
             raise RefusedError("too many connections from one address")
         self._of_address[address] += 1

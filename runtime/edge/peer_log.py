@@ -21,7 +21,7 @@ Kind = tuple[str, str]
 Write = Callable[[str, str, dict[str, Any]], None]
 """Writes a line: level, event, fields."""
 Later = Callable[[float, Callable[[], None]], object]
-"""Calls back after so many seconds, as an event loop's `call_later`."""
+"""Calls back after a number of seconds, like an event loop's `call_later`."""
 
 
 @dataclass(slots=True)
