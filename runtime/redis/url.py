@@ -173,7 +173,7 @@ class _Parts:
 def _address(text: str) -> tuple[str, int | None]:
     found = _HOST.fullmatch(text)
     if found is None or int(found[3] or 0) > 65535:
-        raise ValueError(f"host and port are wrong (write an IPv6 address in brackets); {ENCODED}")
+        raise ValueError(f"host and port are wrong (an IPv6 address goes in brackets); {ENCODED}")
     return unquote(found[1] or found[2] or ""), int(found[3]) if found[3] else None
 
 
