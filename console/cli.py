@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from console.app import SERVICES, version
-from console.commands import dashboard, graph, rejected, reset, simulate, skip, status, tap, top, up
+from console.commands import dashboard, demo, graph, rejected, reset, simulate, skip, status, tap, top, up
 from console.options import PANEL
 
 SERVICES_PANEL = "Run one service (every setting is an option: `parade fanout --help`)"
@@ -36,7 +36,7 @@ def options(
 
 
 app.command("up")(up.up_command)
-app.command("demo")(simulate.demo_command)
+app.command("demo")(demo.demo_command)
 app.command("simulate")(simulate.simulate_command)
 app.command("reset")(reset.reset_command)
 for name, command in (

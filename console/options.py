@@ -37,6 +37,8 @@ RedisUrl = Annotated[
     setting("redis_url", show_default=f"that of `parade up` here, or {Settings.model_fields['redis_url'].default}"),
 ]
 Namespace = Annotated[str | None, setting("namespace")]
+Events = Annotated[int, typer.Option(envvar="totalEvents", min=1, help="events to send")]
+Seed = Annotated[int, typer.Option(envvar="randomSeed", help="the same seed gives the same events")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON, for a script")]
 
 

@@ -8,5 +8,6 @@ The data's way:
     appender.py   takes chunks from the intake and appends them, one XADD at a time
     append.lua    the append itself
 
+    position.py   where the deployment stands, for a source that continues
     stats.py      what a listener counts
 """

@@ -4,12 +4,13 @@ import asyncio
 
 from listener.appender import Appender
 from listener.intake import Intake
+from listener.position import position
 from listener.server import Source, Sources
 from listener.stats import ListenerStats
 from runtime.context import Context
 from runtime.edge.listen import listen
 from runtime.outage import Outage
-from runtime.readiness import Readiness, Status
+from runtime.readiness import Facts, Readiness, Status
 from runtime.report import Reporter, service_name
 from runtime.service import conclude, run, shown, until_one_ends
 
@@ -26,7 +27,10 @@ async def main(context: Context, stop: asyncio.Event) -> None:
         stats.held_bytes = intake.held_bytes
         return stats
 
-    status = Status(readiness, observe, checks=(appender.why_stuck,), facts=appender.position)
+    async def facts() -> Facts:
+        return await position(appender.link, settings)
+
+    status = Status(readiness, observe, checks=(appender.why_stuck,), facts=facts)
     reporter = Reporter(context, service_name("listener"), status, lambda: appender.link)
     async with shown("listener", context, status):
         port = settings.event_port

@@ -88,20 +88,6 @@ class Appender:
                 self._outage.begins(reason, held_bytes=self._intake.held_bytes)
                 await asyncio.sleep(self._backoff.next_s())
 
-    async def position(self) -> dict[str, object]:
-        """Where the deployment stands, for a source that wants to go on after a break."""
-        if self.link is None:
-            return {}
-        number, backlog = await self.link.call("HMGET", self._keys.state, "next", "backlog")
-        waiting = await self.link.call("ZCARD", self._keys.waiting)
-        first = self._settings.first_sequence
-        key = self._keys.state
-        return {
-            "next": number_in(key, "next", number, first),
-            "backlog": number_in(key, "backlog", backlog, 0),
-            "waiting": waiting,
-        }
-
     def why_stuck(self) -> str | None:
         """Why nothing can be appended, if it has been so for long."""
         if self._full_since_s is None or (stuck_s := self._context.now_s() - self._full_since_s) < STUCK_S:

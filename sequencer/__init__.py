@@ -19,7 +19,7 @@ Beside it:
     acquire.lua   takes the lease
     renew.lua     renews it beside the work
     state.py      where a deployment stands between two batches (pure)
-    gap.py        a missing number: how long, and what is due (pure)
+    gap.py        a missing number: how long, warnings, giving it up (pure)
     follows.py    whom the online users follow, also while that is still being read (pure)
     loading.py    reads it, in bounded steps (pure)
     questions.py  what computing a batch has to ask Redis (pure)

@@ -15,7 +15,7 @@ from contract.frames import stream_id
 from runtime.context import Log
 from runtime.settings import Settings
 from sequencer.batch import Batch
-from sequencer.gap import Gap
+from sequencer.gap import GapWatch
 from sequencer.loading import Loader
 from sequencer.ordering import Ordering
 from sequencer.questions import Asking, KnownNodes
@@ -45,10 +45,10 @@ class Assembly:
     def __init__(self, state: State, settings: Settings, log: Log) -> None:
         self._settings = settings
         self._log = log
-        self._gap = Gap(settings.gap_warning_s, settings.gap_timeout_s)
         self.routing = Routing()
         self.loader = Loader(self.routing.follows, settings.batch_edges)
         self.ordering = Ordering(state.next, settings.reach, state.waiting, state.skip_to)
+        self.gap = GapWatch(self.ordering, settings, log)
         self.cursor = state.cursor
         # Whom the online users follow is loaded on the way.
         for node, users in state.online.items():
@@ -169,30 +169,9 @@ class Assembly:
                 break
         return routed
 
-    # A gap
-
-    def watch_gap(self, now_s: float) -> None:
-        """Warn of a number that has been missing for long; give it up when that is the policy."""
-        ordering, gap = self.ordering, self._gap
-        gap.watch(ordering.next, bool(ordering.waiting) and not ordering.ready, now_s)
-        if gap.warning_is_due(now_s):
-            facts = {"missing": ordering.next, "waiting": len(ordering.waiting), "age_s": round(gap.age_s(now_s), 1)}
-            self._log.warning("gap", **facts, advice="send it, or give it up with: parade skip")
-        if gap.is_over(now_s):
-            to = min(ordering.waiting)
-            self._log.warning("skipping", missing=ordering.next, to=to, reason="gap_timeout_s is over")
-            ordering.skip(to)
-
     def observe(self, stats: SequencerStats, now_s: float) -> None:
         """Bring what is measured up to date."""
         stats.next, stats.waiting = self.ordering.next, len(self.ordering.waiting)
-        stats.gap_age_seconds = self._gap.age_s(now_s)
+        stats.gap_age_seconds = self.gap.age_s(now_s)
         stats.online_users = self.routing.online_users
         stats.loading_users = len(self.routing.follows.loading)
-
-    def why_stuck(self, now_s: float) -> str | None:
-        """What keeps events from being released, if anything does."""
-        if self._gap.is_long(now_s):
-            waiting, age_s = len(self.ordering.waiting), self._gap.age_s(now_s)
-            return f"{waiting} events have been waiting for number {self.ordering.next} for {age_s:.0f} s"
-        return None

@@ -111,7 +111,7 @@ class Term:
     async def _make(self, entries: deque[Entry]) -> Batch:
         began_s = perf_counter()
         batch = await self._graph.answered(self._assembly.make(entries, self._batch_limit()))
-        self._assembly.watch_gap(self._now_s())
+        self._assembly.gap.check(self._now_s())
         self._stats.compute_seconds.observe(perf_counter() - began_s)
         return batch
 
@@ -144,7 +144,7 @@ class Term:
     async def _tick(self) -> None:
         """Publish an empty batch as a keep-alive, and expel nodes that are not alive."""
         await self.commits.settle()
-        self._assembly.watch_gap(self._now_s())
+        self._assembly.gap.check(self._now_s())
         await self._send(self._empty_batch())
         await self.commits.settle()
 
@@ -174,4 +174,4 @@ class Term:
 
     def why_stuck(self) -> str | None:
         """What keeps events from being released, if anything does."""
-        return self._assembly.why_stuck(self._now_s())
+        return self._assembly.gap.why_stuck(self._now_s())

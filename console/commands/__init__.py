@@ -1,7 +1,8 @@
 """One file for each command: its options and its work.
 
 up.py         the whole system on this machine
-simulate.py   event source and clients, checked byte by byte; and `demo`
+simulate.py   event source and clients, checked byte by byte
+demo.py       both together
 reset.py      deletes what a deployment keeps in Redis
 status.py     one look at a deployment
 top.py        the same live

@@ -1,8 +1,7 @@
-"""`parade simulate` and `parade demo`: the event source and the user clients, checked byte by byte."""
+"""`parade simulate`: the event source and the user clients; every byte is checked."""
 
 import http.client
 import json
-import socket
 import sys
 import urllib.request
 from typing import Annotated
@@ -10,135 +9,96 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from console.local import up
 from console.observe import redis_calls
-from console.options import (
-    INTERRUPTED,
-    Host,
-    Json,
-    Namespace,
-    RedisUrl,
-    deployment,
-    notes,
-    settings_of,
-)
+from console.options import Events, Host, Json, Namespace, RedisUrl, Seed, deployment, notes
 from runtime.errors import ParadeError, RedisUnavailableError
 from runtime.printable import printable
 from runtime.service import raise_file_limit
 from runtime.settings import Settings
 from simulator.plan import Plan
-from simulator.report import Report
 from simulator.run import Simulation
 from simulator.workload import Workload
 
-Events = Annotated[int, typer.Option(envvar="totalEvents", min=1, help="events to send")]
-Users = Annotated[
-    int | None,
-    typer.Option(envvar="numberOfUsers", min=1, help="users that events are about", show_default="10 for each client"),
-]
-Seed = Annotated[int, typer.Option(envvar="randomSeed", help="the same seed gives the same events")]
 DEFAULT_CLIENTS = 100
 TIMEOUT_MS, LEFT_OUT_TIMEOUT_MS = 20_000, 300_000
 """How long a simulation waits for the next byte; a person needs longer to look and to skip."""
 FRESH_USERS = 1000
-"""Each simulation has new users, who follow no one yet: ids begin at 1 in a new deployment, and this many
-times the first sequence number later."""
+"""Each simulation has new users, who follow no one yet: ids begin at 1 in a new deployment, and this many times the
+first sequence number later."""
 
-
-def demo_command(
-    events: Events = 1_000_000,
-    clients: Annotated[int, typer.Option(min=1, help="user clients")] = DEFAULT_CLIENTS,
-    fanouts: Annotated[int, typer.Option(min=1, max=64, help="fanout processes")] = 2,
-    seed: Seed = 666,
-) -> None:
-    """Start the whole system on free ports, simulate a million events, check every byte, and stop."""
-    event_port, client_port, redis_port = _free_ports(3)
-    settings = settings_of(event_port=event_port, client_port=client_port, log_level="warning")
-    raise_file_limit()
-    reports: list[Report] = []
-
-    def simulate_it(system: up.System) -> None:
-        plan = Plan(
-            work=Workload(events, clients * 10, seed),
-            clients=clients,
-            host=system.settings.host,
-            event_port=event_port,
-            client_port=client_port,
-            timeout_s=20.0,
-        )
-        reports.append(Simulation(plan, notes).run())
-
-    notes.print(f"starting a listener, a sequencer and {fanouts} fanout nodes on an embedded Valkey …")
-    interrupted = up.run(
-        up.System(settings, fanouts, 1, redis_port),
-        lambda line: notes.print(line, soft_wrap=True),
-        simulate_it,
-    )
-    if interrupted:
-        sys.exit(INTERRUPTED)
-    reports[0].show(Console())
-    sys.exit(0 if reports[0].passed else 1)
+EventPort = Annotated[
+    int | None,
+    typer.Option(
+        envvar=["eventListenerPort"], help="port for event sources", show_default="9090, or that of `parade up`"
+    ),
+]
+ClientPort = Annotated[
+    int | None,
+    typer.Option(
+        envvar=["clientListenerPort"], help="port for user clients", show_default="9099, or that of `parade up`"
+    ),
+]
+Clients = Annotated[int, typer.Option(envvar="concurrencyLevel", min=1, help="user clients")]
+Users = Annotated[
+    int | None,
+    typer.Option(envvar="numberOfUsers", min=1, help="users that events are about", show_default="10 for each client"),
+]
+MaxBatch = Annotated[
+    int, typer.Option(envvar="maxEventSourceBatchSize", min=1, help="events shuffled and sent together")
+]
+Timeout = Annotated[
+    int | None,
+    typer.Option(
+        envvar="timeout",
+        min=1,
+        help="longest wait for the next byte, in ms",
+        show_default=f"{TIMEOUT_MS}, or {LEFT_OUT_TIMEOUT_MS} with --leave-out",
+    ),
+]
+LogInterval = Annotated[
+    int, typer.Option(envvar="logInterval", min=0, help="events between two lines of progress in a log; 0: none")
+]
+Mix = Annotated[str, typer.Option(help="weights of follows, unfollows, broadcasts, private, status")]
+Rate = Annotated[
+    float | None, typer.Option(min=1, help="events/s; measures latency", show_default="as fast as possible")
+]
+First = Annotated[
+    int | None,
+    typer.Option(min=1, help="first sequence number", show_default="what the deployment expects next, or 1"),
+]
+ListenerHealth = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PARADE_LISTENER_HEALTH",
+        help="URL of a listener's health port, to ask for the next number there instead of in Redis",
+    ),
+]
+LeaveOut = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="never send sequence number N, so that all wait for it: see `parade skip`"),
+]
+Full = Annotated[bool, typer.Option(help="keep all bytes and show the first difference")]
 
 
 def simulate_command(
     host: Host = None,
-    event_port: Annotated[
-        int | None,
-        typer.Option(
-            envvar=["eventListenerPort"], help="port for event sources", show_default="9090, or that of `parade up`"
-        ),
-    ] = None,
-    client_port: Annotated[
-        int | None,
-        typer.Option(
-            envvar=["clientListenerPort"], help="port for user clients", show_default="9099, or that of `parade up`"
-        ),
-    ] = None,
+    event_port: EventPort = None,
+    client_port: ClientPort = None,
     events: Events = 10_000_000,
-    clients: Annotated[int, typer.Option(envvar="concurrencyLevel", min=1, help="user clients")] = DEFAULT_CLIENTS,
+    clients: Clients = DEFAULT_CLIENTS,
     users: Users = None,
     seed: Seed = 666,
-    max_batch: Annotated[
-        int, typer.Option(envvar="maxEventSourceBatchSize", min=1, help="events shuffled and sent together")
-    ] = 100,
-    timeout: Annotated[
-        int | None,
-        typer.Option(
-            envvar="timeout",
-            min=1,
-            help="longest wait for the next byte, in ms",
-            show_default=f"{TIMEOUT_MS}, or {LEFT_OUT_TIMEOUT_MS} with --leave-out",
-        ),
-    ] = None,
-    log_interval: Annotated[
-        int,
-        typer.Option(envvar="logInterval", min=0, help="events between two lines of progress in a log; 0: none"),
-    ] = 0,
-    mix: Annotated[str, typer.Option(help="weights of follows, unfollows, broadcasts, private, status")] = "1,1,1,1,1",
-    rate: Annotated[
-        float | None,
-        typer.Option(min=1, help="events/s; measures latency", show_default="as fast as possible"),
-    ] = None,
-    first: Annotated[
-        int | None,
-        typer.Option(min=1, help="first sequence number", show_default="what the deployment expects next, or 1"),
-    ] = None,
-    listener_health: Annotated[
-        str | None,
-        typer.Option(
-            envvar="PARADE_LISTENER_HEALTH",
-            help="URL of a listener's health port, to ask for the next number there instead of in Redis",
-        ),
-    ] = None,
+    max_batch: MaxBatch = 100,
+    timeout: Timeout = None,
+    log_interval: LogInterval = 0,
+    mix: Mix = "1,1,1,1,1",
+    rate: Rate = None,
+    first: First = None,
+    listener_health: ListenerHealth = None,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
-    leave_out: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="never send sequence number N, so that all wait for it: see `parade skip`"
-        ),
-    ] = None,
-    full: Annotated[bool, typer.Option(help="keep all bytes and show the first difference")] = False,
+    leave_out: LeaveOut = None,
+    full: Full = False,
     as_json: Json = False,
 ) -> None:
     """Send events and be the user clients; check every byte that arrives.
@@ -149,32 +109,27 @@ def simulate_command(
     With --leave-out the stream stands still at that number: watch it with `parade top`, then give the number up
     with `parade skip`. What is checked then is everything but that event.
     """
-    settings = deployment(
-        host=host, event_port=event_port, client_port=client_port, redis_url=redis_url, namespace=namespace
-    )
-    limit = raise_file_limit()
-    if clients + 50 > limit:
-        raise ParadeError(f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`")
+    given = {"host": host, "event_port": event_port, "client_port": client_port}
+    settings = deployment(**given, redis_url=redis_url, namespace=namespace)
+    _check_file_limit(clients)
     start = first or _next_number(settings, listener_health)
     first_user = (start - 1) * FRESH_USERS + 1
-    plan = Plan(
-        work=Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user, leave_out),
-        clients=clients,
-        host=settings.host,
-        event_port=settings.event_port,
-        client_port=settings.client_port,
-        timeout_s=(timeout or (LEFT_OUT_TIMEOUT_MS if leave_out else TIMEOUT_MS)) / 1000,
-        reach=settings.reach,
-        rate=rate,
-        full=full,
-        log_interval=log_interval,
-    )
+    work = Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user, leave_out)
+    timeout_s = (timeout or (LEFT_OUT_TIMEOUT_MS if leave_out else TIMEOUT_MS)) / 1000
+    where = (settings.host, settings.event_port, settings.client_port)
+    plan = Plan(work, clients, *where, timeout_s, settings.reach, rate, full, log_interval)
     report = Simulation(plan, notes).run()
     if as_json:
         print(json.dumps(report.as_json(), indent=2))  # noqa: T201
     else:
         report.show(Console())
     sys.exit(0 if report.passed else 1)
+
+
+def _check_file_limit(clients: int) -> None:
+    limit = raise_file_limit()
+    if clients + 50 > limit:
+        raise ParadeError(f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`")
 
 
 def _next_number(settings: Settings, listener: str | None) -> int:
@@ -211,11 +166,3 @@ def _mix(text: str) -> tuple[float, ...]:
     except ValueError:
         raise ParadeError(f"--mix {text}: give five weights, for example 1,1,1,1,1") from None
     return weights
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
