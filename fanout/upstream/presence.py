@@ -3,8 +3,9 @@
 A join's way, from a client's registration line to "live":
 
      1  fanout/clients/tcp.py         Client.data_received gathers the line, Client._register checks it.
-     2  fanout/clients/server.py      ClientServer.may_join: not too often.
-     3  fanout/clients/users.py       Users.add: the user is *pending*. The event `changed` wakes `run` below.
+     2  fanout/clients/connection.py  ClientConnection._join: not too often (ClientServer.may_join); it sets the event
+                                      `changed`, which wakes `run` below.
+     3  fanout/clients/users.py       Users.add: the user is *pending*.
      4  here                          _wait_until_pending: not more than `entries_ahead` entries ahead of the sequencer.
      5  fanout/clients/users.py       Users.take_pending: all who came and left meanwhile go into one entry.
      6  fanout/upstream/feed.py       Feed.subscribe: Redis has confirmed the channel before the join is posted, so no
