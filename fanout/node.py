@@ -48,7 +48,7 @@ class Node:
         """Serve until told to stop. Redis away and back is logged once each."""
         while not stop.is_set():
             links: list[RedisLink] = []
-            began_s = self._context.now_s()
+            began_s, served = self._context.now_s(), False
             try:
                 for purpose in ("subscribe", "command"):
                     link = await self._context.connect(f"fanout-{purpose}")
@@ -57,6 +57,7 @@ class Node:
                 session = self._session = self._session or self._begin_session()
                 generation = await session.connect(links[0], links[1])
                 self._outage.ends()
+                served = True
                 await session.serve(generation, stop)
             except tuple(ENDS) as problem:
                 self._end_session(problem)
@@ -65,18 +66,19 @@ class Node:
                 self._stats.frames_missed += 1
                 await stopped_within(stop, Backoff.FIRST_S)
             except RedisUnavailableError as problem:
-                await self._redis_away(problem, began_s)
+                await self._redis_away(problem, began_s if served else None)
                 await stopped_within(stop, self._backoff.next_s())
             finally:
                 self.link = None
                 for link in links:
                     link.close()
 
-    async def _redis_away(self, problem: RedisUnavailableError, began_s: float) -> None:
+    async def _redis_away(self, problem: RedisUnavailableError, served_since_s: float | None) -> None:
         self._outage.begins(await explained(problem, self.link, self._context.settings))
+        if served_since_s is None:
+            return
         # A refusal as soon as clients are served will come again: that was no success.
-        lasted = not isinstance(problem, RedisRefusedError) or self._context.now_s() - began_s > LASTING_S
-        if self._session is not None and self._session.served and lasted:
+        if not isinstance(problem, RedisRefusedError) or self._context.now_s() - served_since_s > LASTING_S:
             self._backoff.reset()
 
     def _begin_session(self) -> NodeSession:

@@ -46,8 +46,6 @@ class NodeSession:
 
     def __init__(self, context: Context, clients: ClientServer, stats: FanoutStats) -> None:
         self.node = f"{socket.gethostname()}-{context.random_hex(4)}"
-        self.served = False
-        """Whether clients were served on the last connections to Redis."""
         self._context = context
         self._settings = context.settings
         self._clients = clients
@@ -65,12 +63,10 @@ class NodeSession:
         RedisUnavailableError and FrameLostError: connect again, clients lose nothing. Any other error ends this
         session.
         """
-        self.served = False
         generation = self._generation = self._new_generation(subscribed, commands)
         await generation.feed.start(self._users.by_id)
         await self._take_up(generation)
         generation.feed.catch_up_ends()
-        self.served = True
         return generation
 
     async def serve(self, generation: Generation, stop: asyncio.Event) -> None:

@@ -1,6 +1,6 @@
 -- A node's heartbeat: the last batch it has written, its connections, and its generation: the number of its connection
 -- to Redis (see announce.lua). A heartbeat that comes late, over an older connection, is refused.
--- A node that was expelled gets -1 and must not go on under this id; so does a node whose heartbeat another program has
+-- A node that was expelled gets -1 and must not continue under this id; so does a node whose heartbeat another program has
 -- overwritten, since the current generation is lost. A new node enters with the batch that is committed now, and owes
 -- nothing older. All others get {batch committed now, its epoch, Redis time in ms}.
 local nodes, state = KEYS[1], KEYS[2]
