@@ -23,7 +23,7 @@ BROKEN_CALLBACK = """
 import asyncio
 from runtime.service import run
 
-async def main(settings, readiness, stop):
+async def main(context, stop):
     asyncio.get_running_loop().call_soon(int, "junk")
     await stop.wait()
 
