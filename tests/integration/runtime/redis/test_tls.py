@@ -29,6 +29,7 @@ class Certificates:
 
     def make_authority(self, name: str) -> None:
         command = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}"]
+        command += ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]  # Python 3.13 insists on it
         _openssl(*command, "-keyout", self.path(f"{name}.key"), "-out", self.path(f"{name}.pem"))
 
     def sign(self, name: str, authority: str, subject: str = "", key_password: str | None = None) -> None:
@@ -40,7 +41,8 @@ class Certificates:
         request = ["req", "-new", "-key", self.path(f"{name}.key"), *opened, "-subj", f"/CN={name}"]
         _openssl(*request, "-out", self.path(f"{name}.csr"))
         extra = self.folder / f"{name}.ext"
-        extra.write_text(f"subjectAltName={subject}\n" if subject else "")
+        names = f"subjectAltName={subject}\n" if subject else ""
+        extra.write_text(f"authorityKeyIdentifier=keyid\n{names}")  # Python 3.13 insists on it
         issuer = ["-CA", self.path(f"{authority}.pem"), "-CAkey", self.path(f"{authority}.key"), "-CAcreateserial"]
         made = ["-in", self.path(f"{name}.csr"), "-out", self.path(f"{name}.pem"), "-days", "1"]
         _openssl("x509", "-req", *made, *issuer, "-extfile", str(extra))
