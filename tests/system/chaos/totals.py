@@ -9,12 +9,12 @@ from tests.system.chaos.round import Verdict
 
 SHOWN = 20
 SAMPLES = 10_000
-"""Recovery times kept of each kind of fault, so that a report stays small however long it runs."""
+"""Recovery times kept for each kind of fault, so that a long run needs little memory."""
 
 
 @dataclass(slots=True)
-class Report:
-    """Sums over rounds."""
+class Totals:
+    """The sums over all rounds."""
 
     seed: int
     rounds: int = 0
@@ -22,31 +22,37 @@ class Report:
     connections: int = 0
     reconnects: int = 0
     source_reconnects: int = 0
+    resumed: int = 0
+    resets: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
     differences: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     _first_s: dict[str, list[float]] = field(default_factory=dict)
     _all_s: dict[str, list[float]] = field(default_factory=dict)
+    _pause_s: dict[str, list[float]] = field(default_factory=dict)
     _began_s: float = field(default_factory=time.monotonic)
 
     def add(self, verdict: Verdict) -> None:
-        """Count a round."""
+        """Add the verdict of a round."""
         self.rounds += 1
         self.events += verdict.events
         self.connections += verdict.connections
         self.reconnects += verdict.reconnects
         self.source_reconnects += verdict.source_reconnects
+        self.resumed += verdict.resumed
+        self.resets += verdict.resets
         self.bytes += verdict.bytes
         self.differences += [f"seed {verdict.seed}: {difference}" for difference in verdict.differences]
         for recovery in verdict.recoveries:
             self.faults[recovery.fault] += 1
-            for kept, seconds in ((self._first_s, recovery.first_s), (self._all_s, recovery.all_s)):
+            figures = (recovery.first_s, recovery.all_s, recovery.pause_s)
+            for kept, seconds in zip((self._first_s, self._all_s, self._pause_s), figures, strict=True):
                 if seconds is not None:
                     kept.setdefault(recovery.fault, []).append(seconds)
                     del kept[recovery.fault][:-SAMPLES]
 
     def line(self) -> str:
-        """Where it stands, in one line."""
+        """The progress so far, in one line."""
         verdict = f"{len(self.differences)} differences" if self.differences else "no difference"
         return (
             f"{time.monotonic() - self._began_s:6.0f} s  {self.rounds} rounds  {self.events:,} events  "
@@ -63,27 +69,38 @@ class Report:
             "connections_checked": self.connections,
             "connections_made_again": self.reconnects,
             "sources_connected_again": self.source_reconnects,
+            "users_resumed": self.resumed,
+            "users_reset": dict(self.resets),
             "bytes_checked": self.bytes,
             "faults": {
-                name: {"count": count, "first_s": _spread(self._first_s, name), "all_s": _spread(self._all_s, name)}
+                name: {
+                    "count": count,
+                    "first_s": _spread(self._first_s, name),
+                    "all_s": _spread(self._all_s, name),
+                    "untouched_pause_s": _spread(self._pause_s, name),
+                }
                 for name, count in sorted(self.faults.items())
             },
             "differences": self.differences,
         }
 
     def __str__(self) -> str:
-        rows = [f"{'fault':<52}{'count':>6}{'first s':>9}{'all s':>9}{'worst s':>9}"]
+        rows = [f"{'fault':<46}{'count':>6}{'first s':>9}{'all s':>9}{'worst s':>9}{'others s':>10}{'worst s':>9}"]
         for name, count in sorted(self.faults.items()):
-            first, every = _spread(self._first_s, name), _spread(self._all_s, name)
-            figures = (first.get("median"), every.get("median"), every.get("max"))
-            rows.append(f"{name:<52}{count:>6}" + "".join(f"{'-' if f is None else f:>9}" for f in figures))
+            first, every, others = (_spread(kept, name) for kept in (self._first_s, self._all_s, self._pause_s))
+            recovered = (first.get("median"), every.get("median"), every.get("max"))
+            columns = "".join(f"{'-' if figure is None else figure:>9}" for figure in recovered)
+            columns += f"{others.get('median', '-'):>10}{others.get('max', '-'):>9}"
+            rows.append(f"{name:<46}{count:>6}{columns}")
         rows += [
             "first: median time from the fault until a user received an event sent after it; all: until each of",
-            "the steady users had; worst: the longest of those. The fault's own duration counts in, as do others.",
+            "the steady users had; worst: the longest of those. This includes the duration of the fault and of others.",
+            "others: the longest silence of a steady user at a node that no fault in force touches; median and worst.",
             "",
             f"{self.rounds} rounds, {self.events:,} events, {self.faults.total()} faults, {self.connections:,} "
             f"connections and {self.bytes:,} bytes checked,",
-            f"{self.reconnects:,} connections of clients and {self.source_reconnects:,} of sources made again",
+            f"{self.reconnects:,} client and {self.source_reconnects:,} source connections were made again,",
+            f"resuming users went on {self.resumed:,} times, and were told RESET {self.resets.total():,} times",
         ]
         rows += [f"DIFFERENCE {difference}" for difference in self.differences[:SHOWN]]
         rows.append(f"FAILED: {len(self.differences)} differences" if self.differences else "passed: no difference")

@@ -1,4 +1,4 @@
-"""A system to measure: `parade up` on free ports, and what each of its processes uses."""
+"""The system under test: `parade up` on free ports, and the resources that each of its processes uses."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What a process has used since it began. `cpu_s` in steps of 10 ms; memory is resident, in KiB."""
+    """What a process has used since it started. `cpu_s` has a resolution of 10 ms; memory is resident, in KiB."""
 
     name: str
     pid: int
@@ -34,7 +34,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system and where it is reached."""
+    """A running system and its ports."""
 
     pid: int
     event_port: int
@@ -43,20 +43,20 @@ class System:
 
     @property
     def ports(self) -> tuple[str, ...]:
-        """As options of `parade simulate`."""
+        """The ports as options of `parade simulate`."""
         return ("--event-port", str(self.event_port), "--client-port", str(self.client_port))
 
     def redis(self) -> "redis.Redis":
-        """A connection to its server."""
+        """A connection to its Redis server."""
         return redis.Redis(port=self.redis_port, decode_responses=True)
 
     def released(self) -> int:
-        """How many events have been released."""
+        """The number of events released so far."""
         with self.redis() as server:
             return int(str(server.hget(Keys("parade").state, "next") or 1)) - 1
 
     def wait_until_online(self, users: int) -> None:
-        """Return when that many users are online; TimeoutError when they are not within ONLINE_S."""
+        """Wait until this number of users is online. Raises TimeoutError after ONLINE_S."""
         deadline = time.monotonic() + ONLINE_S
         keys = Keys("parade")
         with self.redis() as server:
@@ -67,18 +67,18 @@ class System:
                 time.sleep(0.02)
 
     def processes(self) -> list[Process]:
-        """Each service and the Redis server, in the order of their start."""
+        """The services and the Redis server, in the order in which they started."""
         pids = [int(pid) for pid in children(self.pid)]
         return [found for pid in sorted(pids) if (found := _process(pid)) is not None]
 
 
 @contextmanager
 def running(*options: str, parade: Path = PARADE) -> Iterator[System]:
-    """`parade up` with these options, on ports of its own, until the block ends."""
+    """Run `parade up` with these options on free ports until the block ends."""
     event_port, client_port, redis_port = (free_port() for _ in range(3))
     ports = ("--event-port", event_port, "--client-port", client_port, "--redis-port", redis_port)
     command = [str(parade), "up", *map(str, ports), *options]
-    # An older revision's `up` takes the services from the working directory, and that is this tree.
+    # The `up` of an older revision would import the services from the working directory, which is this tree.
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as up:
         try:
@@ -96,7 +96,7 @@ def running(*options: str, parade: Path = PARADE) -> Iterator[System]:
 
 
 def children(pid: int) -> list[str]:
-    """The process's children."""
+    """The ids of the process's children."""
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
@@ -107,7 +107,8 @@ def _process(pid: int) -> Process | None:
         if "valkey-server" not in words[0]:
             return None
         name = "redis"
-    # The fields after the name, which is in parentheses: user and system time are the 14th and 15th of all (proc(5)).
+    # The name in parentheses can contain spaces, so fields are counted from its end. User and system time are fields
+    # 14 and 15 (proc(5)).
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     rss_kib, peak_kib = (int(status[field].split()[0]) for field in ("VmRSS", "VmHWM"))

@@ -1,4 +1,4 @@
-"""Figures of several runs → their medians, as JSON and as a table."""
+"""Medians over the runs of a case, as JSON and as a table."""
 
 import os
 import platform
@@ -11,13 +11,13 @@ from typing import Any
 from rich.table import Table
 
 from tests.bench.cases import Case
-from tests.bench.run import Report
+from tests.bench.measure import Figures
 
 RATES = ("events_per_s", "notifications_per_s", "seconds", "simulator_cpu_s", "cpu_us_per_event")
 
 
-def summary(case: Case, runs: Sequence[Report]) -> Report:
-    """Medians over the runs; samples and ranges show what is behind them."""
+def summary(case: Case, runs: Sequence[Figures]) -> Figures:
+    """The medians over the runs, with ranges and the samples of the first run."""
     latencies = [each["latency_ms"] for each in runs if each["latency_ms"]]
     return {
         "case": case.name,
@@ -35,16 +35,16 @@ def summary(case: Case, runs: Sequence[Report]) -> Report:
     } | {name: statistics.median(_each(runs, name)) for name in RATES}
 
 
-def _each(reports: Sequence[Report], name: str) -> list[float]:
+def _each(reports: Sequence[Figures], name: str) -> list[float]:
     return [report[name] for report in reports]
 
 
-def _processes(runs: Sequence[Report]) -> Report:
+def _processes(runs: Sequence[Figures]) -> Figures:
     return runs[0] | {name: statistics.median(_each(runs, name)) for name in ("cpu_s", "peak_mib")}
 
 
-def table(results: Sequence[Report]) -> Table:
-    """For a person."""
+def table(results: Sequence[Figures]) -> Table:
+    """A table for people."""
     shown = Table(box=None, header_style="bold")
     shown.add_column("load")
     for name in ("events/s", "M notifications/s", "p50 / p99 ms", "aim", "CPU s (processes)", "largest process"):
@@ -64,18 +64,18 @@ def table(results: Sequence[Report]) -> Table:
     return shown
 
 
-def _cpu_times(result: Report) -> list[tuple[str, float]]:
-    """CPU seconds of each kind of process, the load generator's last."""
+def _cpu_times(result: Figures) -> list[tuple[str, float]]:
+    """CPU seconds of each kind of process, with the load generator last."""
     times = [(_named(process), process["cpu_s"]) for process in result["processes"]]
     return [*times, ("simulator", result["simulator_cpu_s"])]
 
 
-def _named(process: Report) -> str:
+def _named(process: Figures) -> str:
     return f"{process['count']} {process['name']}s" if process["count"] > 1 else str(process["name"])
 
 
 def machine() -> dict[str, Any]:
-    """Where the figures come from."""
+    """The machine and the revision that were measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     revision = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)

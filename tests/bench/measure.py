@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.cases import Case
-from tests.bench.system import PARADE, Process, System, running
+from tests.bench.system_under_test import PARADE, Process, System, running
 
 RUN_S = 600
 SAMPLE_S = 0.5
 
-Report = dict[str, Any]
+Figures = dict[str, Any]
 
 
-def run(case: Case, parade: Path = PARADE) -> Report:
-    """The simulator's report, and the system's CPU time, memory and progress meanwhile.
+def run(case: Case, parade: Path = PARADE) -> Figures:
+    """The simulator's report, plus CPU time, memory and progress of the system during the run.
 
-    `parade` is the program of the system under test; the load always comes from this tree.
+    `parade`: the program that runs the system; the load always comes from this tree.
     """
     with running("--fanouts", str(case.fanouts), parade=parade) as system:
         before = system.processes()
@@ -30,16 +30,16 @@ def run(case: Case, parade: Path = PARADE) -> Report:
         with sampled(system) as samples:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=RUN_S, check=False)
         if not done.stdout:
-            sys.exit(f"the simulation of {case.name} did not get through")
-        report: Report = json.loads(done.stdout)
+            sys.exit(f"the simulation of {case.name} failed")
+        report: Figures = json.loads(done.stdout)
         report["processes"] = used_since(before, system.processes())
     report["cpu_us_per_event"] = round(sum(p["cpu_s"] for p in report["processes"]) / report["events"] * 1e6, 3)
     report["samples"] = samples
     return report
 
 
-def used_since(before: list[Process], after: list[Process]) -> list[Report]:
-    """For each kind of process: how many, CPU seconds of all of them and the largest peak of memory."""
+def used_since(before: list[Process], after: list[Process]) -> list[Figures]:
+    """For each kind of process: their number, total CPU seconds and the largest peak of memory."""
     began = {process.pid: process.cpu_s for process in before}
     kinds: dict[str, list[Process]] = defaultdict(list)
     for process in after:
@@ -57,12 +57,12 @@ def used_since(before: list[Process], after: list[Process]) -> list[Report]:
 
 @contextmanager
 def sampled(system: System) -> Iterator[list[tuple[int, float]]]:
-    """(events released, CPU seconds of the system) every half second while the block runs."""
+    """(events released, CPU seconds of the system), sampled every half second during the block."""
     samples: list[tuple[int, float]] = []
-    over = threading.Event()
+    ended = threading.Event()
 
     def watch() -> None:
-        while not over.wait(SAMPLE_S):
+        while not ended.wait(SAMPLE_S):
             cpu_s = sum(process.cpu_s for process in system.processes())
             samples.append((system.released(), round(cpu_s, 2)))
 
@@ -71,5 +71,5 @@ def sampled(system: System) -> Iterator[list[tuple[int, float]]]:
     try:
         yield samples
     finally:
-        over.set()
+        ended.set()
         watching.join()

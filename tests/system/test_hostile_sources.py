@@ -1,4 +1,4 @@
-"""Malformed and hostile sources: the valid events around them are handled, the others never notice."""
+"""Malformed input and hostile sources: valid events around it are handled, and other peers never notice."""
 
 import socket
 import time
@@ -9,13 +9,13 @@ import pytest
 
 from runtime.service import raise_file_limit
 from runtime.settings import Settings
-from tests.support.deployment import PATIENCE_S, resident_mib, running, wait_until
-from tests.support.peers import LOOPBACK, Honest, peers, reset, source
+from tests.support.deployment import resident_mib, running, wait_until
+from tests.support.peers import Honest, connect, is_closed, peers, reset, source
 
 pytestmark = pytest.mark.slow
 
 GROWTH_MIB = 32
-"""What a process may grow by under a flood: its buffers, and half of the smallest flood here at most."""
+"""How much a process may grow under a flood: enough for its buffers, at most half of the smallest flood here."""
 
 
 def test_rubbish_between_events(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -23,14 +23,14 @@ def test_rubbish_between_events(valkey_url: str, namespace: str, tmp_path: Path)
         running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system,
         peers(system.client_port, [1]) as (user,),
     ):
-        wait_until(lambda: system.online() == {"1"}, "online")
+        wait_until(lambda: system.online() == {"1"}, "the user is online")
         rubbish = [b"\n", b"hello\n", b"3|X|1|2\n", b"0|B\n", b"\x00\xff\n", b"x" * 5000 + b"\n", b"4|B\r\r\n"]
         events = [b"%d|B\n" % number for number in range(1, len(rubbish) + 1)]
         pairs = zip(events, rubbish, strict=True)
         source(system.event_port, b"".join(event + junk for event, junk in pairs) + b"99|B")
         user.wait_for(events[-1])
         assert user.received == b"".join(events)
-        wait_until(lambda: len(system.rejected()) == len(rubbish) + 1, "everything refused is recorded")
+        wait_until(lambda: len(system.rejected()) == len(rubbish) + 1, "every refused line is recorded")
         reasons = [reason for reason, _ in system.rejected()]
         assert sorted(set(reasons)) == ["line too long", "no line end before the source closed", "not an event"]
         assert system.state("rejected") == len(rubbish) + 1
@@ -39,11 +39,11 @@ def test_rubbish_between_events(valkey_url: str, namespace: str, tmp_path: Path)
 def test_late_duplicate_and_conflicting_numbers(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     with running(valkey_url, namespace, tmp_path / "log", fanouts=1, reach=100) as system:
         with peers(system.client_port, [1]) as (user,):
-            wait_until(lambda: system.online() == {"1"}, "online")
+            wait_until(lambda: system.online() == {"1"}, "the user is online")
             source(system.event_port, b"1|B\n")
             user.wait_for(b"1|B\n")
             source(system.event_port, b"1|B\n3|B\n3|B\n3|P|1|1\n500|B\n")
-            wait_until(lambda: system.state("received") == 6, "all received")
+            wait_until(lambda: system.state("received") == 6, "all lines are received")
             assert system.redis.zrange(system.keys.waiting, 0, -1) == ["3|B\n"]
             source(system.event_port, b"2|B\n")
             user.wait_for(b"3|B\n")
@@ -52,18 +52,6 @@ def test_late_duplicate_and_conflicting_numbers(valkey_url: str, namespace: str,
         assert counters == {"released": 3, "late": 1, "duplicate": 1, "conflict": 1, "rejected": 2}
         assert [line for _, line in system.rejected()] == ["3|P|1|1\n", "500|B\n"]
         assert system.redis.zcard(system.keys.waiting) == 0
-
-
-def connect(port: int) -> socket.socket:
-    return socket.create_connection((LOOPBACK, port), PATIENCE_S)
-
-
-def is_closed(connection: socket.socket) -> bool:
-    """Whether the other side closes the connection; waits for it."""
-    try:
-        return connection.recv(1) == b""
-    except ConnectionError:
-        return True
 
 
 def test_a_gibibyte_without_a_line_end(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -120,7 +108,7 @@ def test_sources_that_end_in_the_middle_of_a_line(valkey_url: str, namespace: st
         resetting, closing, half_closing = (connect(system.event_port) for _ in range(3))
         for connection in (resetting, closing, half_closing):
             connection.sendall(honest.reserve() + b"77|P|1|")
-        honest.is_served()  # what a reset discards in the network is lost
+        honest.is_served()  # first, because a reset discards what is still in transit
         reset(resetting)
         closing.close()
         half_closing.shutdown(socket.SHUT_WR)
@@ -131,14 +119,14 @@ def test_sources_that_end_in_the_middle_of_a_line(valkey_url: str, namespace: st
 
 
 def test_5000_sources_at_once(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    """Those over the limit are closed, the log stays readable, and there is room again when they are gone."""
+    """Those over the limit are refused, the log stays readable, and there is room again after they disconnect."""
     limit = Settings.model_fields["source_connections"].default
     count = 5000
     assert raise_file_limit() > count + 100, "the test itself needs more open files"
     with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system, Honest(system) as honest:
         with ExitStack() as stack:
             hostile = [stack.enter_context(connect(system.event_port)) for _ in range(count)]
-            wait_until(lambda: system.occurred("source_refused") == count - (limit - 1), "the rest is refused")
+            wait_until(lambda: system.occurred("source_refused") == count - (limit - 1), "the others are refused")
             honest.is_served()
             with connect(system.event_port) as late:
                 assert is_closed(late), "there is no room now"
@@ -149,7 +137,7 @@ def test_5000_sources_at_once(valkey_url: str, namespace: str, tmp_path: Path) -
             honest.is_served()
         assert '"reason": "too many connections"' in system.log.read_text()
         assert system.logged("source_refused") < 100
-        wait_until(lambda: system.occurred("source_disconnected") == limit - 1, "they are gone")
+        wait_until(lambda: system.occurred("source_disconnected") == limit - 1, "they are disconnected")
         source(system.event_port, honest.reserve())
         honest.is_served()
     assert f'"source_refused: too many connections": {count - limit + 2}' in system.log.read_text()  # and the late one
@@ -164,7 +152,7 @@ def test_sources_of_one_address(valkey_url: str, namespace: str, tmp_path: Path)
             for number, connection in enumerate(greedy):
                 connection.sendall(b"PROXY TCP4 192.0.2.7 198.51.100.1 %d 9090\r\n" % number)
             other.sendall(b"PROXY TCP4 192.0.2.8 198.51.100.1 1 9090\r\n1|B\n")
-            wait_until(lambda: system.occurred("source_refused") == 9, "eight of ten, and the silent one")
+            wait_until(lambda: system.occurred("source_refused") == 9, "eight of ten and the silent one are refused")
             assert is_closed(silent)
             wait_until(lambda: system.state("released") == 1, "another address is let in")
         reasons = ["too many connections from one address", "no PROXY line within 1 s"]
