@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install demo test test-unit test-fast test-compose soak mutants check format bench bench-plots bench-compare lock clean
+.PHONY: help install demo test test-unit test-fast test-compose soak blast mutants check format bench bench-plots bench-compare lock clean
 COMPOSE_TESTS = $(BIN)/python -m pytest tests/compose $(ARGS)
 .DEFAULT_GOAL := help
 
@@ -18,7 +18,7 @@ test: .venv/installed-dev ## all tests (redis-server, redis-cli and chromium are
 	$(BIN)/python -m pytest $(ARGS)
 
 test-unit: .venv/installed-dev ## the rules of each module: under 20 seconds
-	$(BIN)/python -m pytest -m "not slow" tests/unit $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses=2 tests/unit $(ARGS)
 
 test-fast: .venv/installed-dev ## all that is quick, on real processes and servers too: under two minutes
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
@@ -31,6 +31,9 @@ test-compose: .venv/installed-dev ## the compose file on a real engine; ENGINE=s
 soak: .venv/installed-dev ## random faults against the whole system: MINUTES=30, ARGS="--seed 1 --json"
 	$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),30) $(ARGS)
 
+blast: .venv/installed-dev ## how long clients of healthy nodes wait while another part is sick: ARGS="--rate 10000 --json"
+	@$(BIN)/python -m tests.system.blast $(ARGS)
+
 mutants: .venv/installed-dev ## small changes to the pure modules, each of which a test should notice: MODULE=fanout/merge
 	@$(BIN)/python -m tests.mutants $(MODULE) $(ARGS)
 
@@ -38,6 +41,7 @@ check: .venv/installed-dev ## linters and types; .pre-commit-config.yaml has the
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 -p parade_client
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/pre-commit validate-config
 

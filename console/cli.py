@@ -7,6 +7,7 @@ import typer
 from console.app import SERVICES, version
 from console.commands import dashboard, demo, graph, rejected, reset, simulate, skip, status, tap, top, up
 from console.options import PANEL
+from runtime.errors import ParadeError
 
 SERVICES_PANEL = "Run one service (every setting is an option: `parade fanout --help`)"
 
@@ -52,11 +53,11 @@ for name, command in (
 
 
 def _listed(service: str, meaning: str) -> None:
-    """Show a service in `--help`; `console/app.py` starts it before this file is loaded."""
+    """List a service in `--help`; `console/app.py` starts it without loading this file."""
 
     @app.command(service, help=meaning, rich_help_panel=SERVICES_PANEL)
     def start() -> None:
-        raise AssertionError(f"{service} is started by console/app.py")
+        raise ParadeError(f"the service must be the first word: parade {service}")
 
 
 for service, meaning in SERVICES.items():

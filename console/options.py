@@ -10,8 +10,6 @@ from runtime.errors import ParadeError
 from runtime.redis.url import redacted
 from runtime.settings import Settings, environment_name, load
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as of a program that the signal ended."""
 PANEL = "Look inside a deployment (of --redis-url, or the `parade up` on this machine)"
 """Heads the commands of that kind in `parade --help`."""
 

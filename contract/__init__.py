@@ -2,6 +2,8 @@
 
 keys.py       every Redis key and channel
 events.py     the lines that sources send
+control.py    control lines, and positions in the order of a deployment
+histories.py  earlier histories, and how far each goes on in the present one
 entries.py    the entries of the event stream: events, presence (joins and leaves), skips
 frames.py     the frame that closes a batch, the journal, and stream ids
 reports.py    heartbeats of nodes, reports of services

@@ -2,8 +2,8 @@
 
 A frame is a header line of `name=value` pairs and the batch's broadcast lines:
 
-    batch=42 cursor=1732391092341-0 since=1732391092338 next=70001 epoch=9f31c2 after=51e07a@40 safe=42 gone=
-    69998|B
+  batch=42 cursor=1732391092341-0 since=1732391092338 next=701 epoch=c81d04 after=51e07a@40 safe=42 gone= history=9f31c2
+  698|B
 
 A batch in the journal (`deliveries`) is one or more stream entries with the ids `<batch>-1`, `<batch>-2`, …:
 
@@ -21,6 +21,8 @@ Readers take the pairs of the header by name and ignore those they do not know.
 - `safe` is the last batch that may be written out. It is the batch itself, unless the sequencer waits for replicas;
   then a separate message `safe=42` follows on the channel once they have it.
 - `gone` names the nodes that this batch takes out of the system; such a node must not write the batch.
+- `history` is a random name that a deployment gets when it begins, anew after each reset. A frame with another one was
+  published by another deployment. It is empty, or not there, in frames of a deployment that has none.
 """
 
 import re
@@ -65,7 +67,8 @@ _VALUES: dict[bytes, "re.Pattern[bytes]"] = {
     b"after": re.compile(rb"[0-9A-Za-z@]*"),
     b"gone": re.compile(rb"[^ \n]*"),
 }
-"""The pairs of a header, all of which have always been there."""
+"""The pairs of a header that have always been there."""
+_HISTORY = re.compile(rb"[0-9A-Za-z]*")
 _NODE = re.compile(rb"[^ ,\n]+")
 """What a node can be called. A hash field of another kind in `nodes` is not ours, and would break the header."""
 
@@ -75,12 +78,18 @@ def last_of(epoch: bytes, batch: int) -> bytes:
     return b"%b@%d" % (epoch, batch)
 
 
+def differ(history: bytes, other: bytes) -> bool:
+    """Whether two histories are known to be different ones; an empty one is not known."""
+    return history != other and bool(history and other)
+
+
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """A term's position in the chain of epochs."""
+    """A term's position in the chain of epochs, and the history that the chain is of."""
 
     epoch: bytes
     after: bytes
+    history: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +107,9 @@ class Frame:
 
     def encode(self) -> bytes:
         lineage, gone = self.lineage, b",".join(filter(_NODE.fullmatch, self.gone))
-        header = (self.batch, self.cursor, self.since_ms, self.next, lineage.epoch, lineage.after, self.safe, gone)
-        return b"batch=%d cursor=%b since=%d next=%d epoch=%b after=%b safe=%d gone=%b\n%b" % (*header, self.lines)
+        position = (self.batch, self.cursor, self.since_ms, self.next, lineage.epoch, lineage.after, self.safe)
+        header = b"batch=%d cursor=%b since=%d next=%d epoch=%b after=%b safe=%d" % position
+        return header + b" gone=%b history=%b\n%b" % (gone, lineage.history, self.lines)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
@@ -108,12 +118,15 @@ class Frame:
         pairs = dict(pair.partition(b"=")[::2] for pair in header.split(b" "))
         if not end or not all(name in pairs and valid.fullmatch(pairs[name]) for name, valid in _VALUES.items()):
             raise ValueError(f"not a frame: {payload[:80]!r}")
+        history = pairs.get(b"history", b"")
+        if not _HISTORY.fullmatch(history):
+            raise ValueError(f"not a frame: {payload[:80]!r}")
         return cls(
             batch=int(pairs[b"batch"]),
             cursor=pairs[b"cursor"],
             since_ms=int(pairs[b"since"]),
             next=int(pairs[b"next"]),
-            lineage=Lineage(pairs[b"epoch"], pairs[b"after"]),
+            lineage=Lineage(pairs[b"epoch"], pairs[b"after"], history),
             safe=int(pairs[b"safe"]),
             gone=tuple(name for name in pairs[b"gone"].split(b",") if name),
             lines=lines,

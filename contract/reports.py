@@ -2,16 +2,17 @@
 
 A heartbeat is a value of the `nodes` hash, one for each fanout node:
 
-    41 1732391092341 12 3
-    │  │             │  └─ generation: which of the node's connections to Redis it came over, counted up by the node
-    │  │             └──── connections: client connections of the node
-    │  └────────────────── time_ms: when it was written, in Redis time
-    └───────────────────── batch: the last batch that the node has written to its clients
+    41 1732391092341 12 3 1
+    │  │             │  │ └─ has_channel: 1 if the node subscribes to its own channel as long as it is there
+    │  │             │  └─── generation: which of the node's connections to Redis it came over, counted up by the node
+    │  │             └────── connections: client connections of the node
+    │  └──────────────────── time_ms: when it was written, in Redis time
+    └─────────────────────── batch: the last batch that the node has written to its clients
 
 A report is a value of the `services` hash, one for each process:
 
     1732391092341 {"not_ready": [], "role": "leader", "next": 70001, …}
-    │             └─ facts: who it is, why it is not ready, and its stats by name
+    │             └─ facts: who it is, why it is not ready, settings that others must share, and its stats by name
     └─────────────── time_ms: when it was written, in Redis time
 
 `reports.lua` is the part of this file that scripts need: it writes both, since only Redis knows the time.
@@ -34,7 +35,7 @@ REPORTS_LUA = Path(__file__).with_name("reports.lua")
 
 _NUMBER = re.compile(rb"[0-9]{1,15}")
 """Up to 15 digits: more than any of them ever has, and Lua counts exactly so far."""
-_FIELDS, _LEAST_FIELDS = 4, 2
+_FIELDS, _LEAST_FIELDS = 5, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,11 @@ class Heartbeat:
     time_ms: int
     connections: int = 0
     generation: int = 0
+    has_channel: int = 0
 
 
 def parse_heartbeat(text: bytes) -> Heartbeat:
-    """Parse `<batch> <time_ms> <connections> <generation> …`. ValueError when it is not a heartbeat."""
+    """Parse `<batch> <time_ms> <connections> <generation> <has_channel> …`. ValueError when it is not a heartbeat."""
     fields = text.split(b" ")[:_FIELDS]
     if len(fields) < _LEAST_FIELDS or not all(map(_NUMBER.fullmatch, fields)):
         raise ValueError(f"not a heartbeat: {text[:80]!r}")
@@ -72,6 +74,11 @@ class Report:
         """Why the service can't do its work now."""
         return list(self.facts.get("not_ready", ()))
 
+    @property
+    def settings(self) -> dict[str, float]:
+        """Settings that it should have in common with other services; empty from an older version."""
+        return dict(self.facts.get("settings", {}))
+
 
 def parse_report(text: bytes) -> Report:
     """Parse `<time_ms> <facts as JSON>`. ValueError when it is not a report."""
@@ -85,11 +92,15 @@ def parse_report(text: bytes) -> Report:
 def _are_facts(facts: Any) -> bool:
     if not isinstance(facts, dict):
         return False
-    reasons, counts, peers = (facts.get(name, kind()) for name, kind in _COLLECTIONS.items())
-    if not (isinstance(reasons, list) and isinstance(counts, list) and isinstance(peers, dict)):
+    found = {name: facts.get(name, kind()) for name, kind in _COLLECTIONS.items()}
+    if not all(isinstance(found[name], kind) for name, kind in _COLLECTIONS.items()):
         return False
-    return all(isinstance(number, int | float) for number in (*counts, *peers.values()))
+    numbers = (*found["latency_seconds"], *found["peers"].values(), *found["settings"].values())
+    return all(isinstance(number, int | float) for number in numbers)
 
 
-_COLLECTIONS: dict[str, type] = {"not_ready": list, "latency_seconds": list, "peers": dict}
+_COLLECTIONS: dict[str, type] = {
+    **dict.fromkeys(("not_ready", "latency_seconds"), list),
+    **dict.fromkeys(("peers", "settings", "node_left_behind"), dict),
+}
 """Facts that are not one number or text."""

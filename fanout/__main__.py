@@ -33,8 +33,9 @@ async def main(context: Context, stop: asyncio.Event) -> None:
         # one by one, so that they do not all come back at once; 3. the node leaves; 4. the rest is cut off.
         readiness.lacks("draining", "the node drains")
         server.close()
-        context.log.info("draining", connections=len(clients.clients), seconds=drain_s)
-        await clients.drain(drain_s, settings.shutdown_s / 2)
+        spread = clients.spread(drain_s)
+        context.log.info("draining", connections=len(clients.clients), seconds=round(spread.seconds, 3))
+        await clients.drain(spread, settings.shutdown_s / 2)
         reporting.cancel()
         await reporter.withdraw()
         leave.set()

@@ -7,11 +7,13 @@ the next session begins.
 import asyncio
 
 from fanout.clients.server import ClientServer
+from fanout.marks import Marks
 from fanout.session import NodeSession
 from fanout.stats import EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA, FanoutStats
 from fanout.upstream.catch_up import JournalGoneError
 from fanout.upstream.feed import FrameLostError
 from fanout.upstream.heartbeat import ExpelledError, StateWentBackError
+from runtime import tasks
 from runtime.context import Context
 from runtime.errors import RedisUnavailableError
 from runtime.outage import Outage
@@ -46,6 +48,14 @@ class Node:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until told to stop. Redis away and back is logged once each."""
+        # Beside the sessions: a client that opted in hears from the node even while Redis is away.
+        marking = asyncio.create_task(Marks(self._clients, self._next_number).run())
+        try:
+            await self._run(stop)
+        finally:
+            await tasks.end([marking])
+
+    async def _run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             links: list[RedisLink] = []
             began_s, served = self._context.now_s(), False
@@ -80,6 +90,9 @@ class Node:
         # A refusal as soon as clients are served will come again: that was no success.
         if not isinstance(problem, RedisRefusedError) or self._context.now_s() - served_since_s > LASTING_S:
             self._backoff.reset()
+
+    def _next_number(self) -> int:
+        return self._session.next_number() if self._session is not None else 0
 
     def _begin_session(self) -> NodeSession:
         self._stats.lives += 1

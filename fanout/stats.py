@@ -9,6 +9,9 @@ from runtime.stats import Histogram, by_reason, counter, gauge, histogram
 EXPELLED, JOURNAL_TOO_SHORT, OLDER_DATA = ENDS = ("expelled", "journal too short", "older data in Redis")
 """Why a node must close the connections that it has: it can no longer give them every line."""
 
+TRIMMED, AWAY, AHEAD, HISTORY, LARGE = RESETS = ("trimmed", "away", "ahead", "history", "large")
+"""Why a client can't go on where it wants to."""
+
 HALF_CLOSED = "accepts nothing after its own end"
 """Why a client is closed that has ended its sending side: it does not take what is still unsent."""
 
@@ -18,6 +21,13 @@ class FanoutStats:
     connections: int = gauge("client connections that are registered")
     users: int = gauge("users with at least one connection here")
     lingering_users: int = gauge("users whose last connection ended, and whose leave has not taken effect yet")
+    opted_in: int = gauge("client connections that opted in with after=")
+    newcomers: int = gauge("connections that opted in and are not live yet")
+    resumed: int = counter("connections that were told RESUMED")
+    resets: Counter[str] = by_reason("connections that were told RESET, by reason", *RESETS)
+    replayed_lines: int = counter("notifications read again in the journal and written to connections that resumed")
+    replayed_bytes: int = counter("bytes of these")
+    replays_lost: int = counter("connections closed after RESUMED, since the journal was trimmed before they had it")
     joins: int = counter("users whose join was posted")
     batches: int = counter("batches written out, ticks included")
     notifications: int = counter("notifications written to connections")
@@ -36,7 +46,7 @@ class FanoutStats:
     waiting: int = gauge("1 while the node holds batches back for slow clients")
     batches_behind: int = gauge("batches committed and not written out here")
     journal_batches: int = counter("batches read again in the journal")
-    reconnects: int = counter("times that the node went on with new connections to Redis")
+    reconnects: int = counter("times that the node continued with new connections to Redis")
     frames_missed: int = counter("times that a published frame did not get here")
     lives: int = counter("node ids that this process has had")
     connections_lost: Counter[str] = by_reason(

@@ -22,8 +22,9 @@ Steps 2 to 10 happen in one turn of the event loop, unless the batch is held in 
 
 Rules kept here:
 
-- Batches are written whole and in order. While the node waits for slow clients they are held, bounded by
-  the sequencer's window: `written` does not advance, so no more than that is published.
+- Batches are written whole and in order. While the node waits for slow clients they are held. What is held is bounded:
+  `written` does not advance, so the sequencer publishes no more than a window; and when it goes on without this node,
+  the feed reads nothing more (`has_room`).
 """
 
 import asyncio
@@ -33,11 +34,15 @@ from contract.frames import Frame, Messages, stream_id
 from fanout.clients.pressure import Pressure
 from fanout.clients.server import ClientServer
 from fanout.merge import Broadcasts
+from fanout.stretch import Kept
 from fanout.upstream.clock import RedisClock
 from fanout.upstream.heartbeat import ExpelledError, StateWentBackError
+from fanout.upstream.reading import size_of
 from runtime.context import Context
 
 WAIT_POLL_S = 0.005
+HELD_WINDOWS = 2
+"""A node that is waited for has one window to write at most, so it never holds that much."""
 
 
 class Writer:
@@ -49,8 +54,12 @@ class Writer:
         """The last batch accepted, and its epoch."""
         self.written = 0
         """The last batch written."""
+        self.next = 0
+        """The number to be released next after that batch; 0: not known yet."""
         self.advanced = asyncio.Event()
         """Set when `written` has changed."""
+        self.kept: Kept | None = None
+        """Takes what is written, while newcomers are given what they missed."""
         self._node, self._name = node, node.encode()
         self._clients = clients
         self._users = clients.users
@@ -58,6 +67,10 @@ class Writer:
         self._pressure = Pressure(settings.client_buffer_bytes, settings.node_buffer_bytes, settings.client_stall_s)
         self._clock = clock
         self._held: deque[tuple[Frame, Messages]] = deque()
+        self._held_bytes = 0
+        self._written_some = asyncio.Event()
+        self.limit_bytes = HELD_WINDOWS * settings.window_bytes
+        """About how much is held of what can't be written yet, before no more is read."""
         self._loop = asyncio.get_running_loop()
         self._poll_s = max(WAIT_POLL_S, context.least_poll_s)
 
@@ -66,10 +79,21 @@ class Writer:
         """Whether batches are held back for slow clients."""
         return self._pressure.waiting_since_s is not None
 
-    def begin_after(self, batch: int, epoch: bytes) -> None:
+    @property
+    def has_room(self) -> bool:
+        """Whether more batches may come now."""
+        return self._held_bytes < self.limit_bytes
+
+    async def wait_for_room(self) -> None:
+        """Wait while there is none."""
+        while not self.has_room:
+            self._written_some.clear()
+            await self._written_some.wait()
+
+    def begin_after(self, batch: int, epoch: bytes, next_number: int = 0) -> None:
         """The node enters the deployment; it owes its clients nothing up to this batch."""
         self.accepted = self.written = batch
-        self.epoch = epoch
+        self.epoch, self.next = epoch, next_number
 
     def accept(self, frame: Frame, messages: Messages) -> None:
         """Write a batch, or hold it while the node waits.
@@ -84,6 +108,7 @@ class Writer:
         self.accepted, self.epoch = frame.batch, frame.lineage.epoch
         if self._held or self._must_wait():
             self._held.append((frame, messages))
+            self._held_bytes += size_of(frame, messages)
             if len(self._held) == 1:
                 self._loop.call_later(self._poll_s, self._continue)
             return
@@ -92,10 +117,15 @@ class Writer:
     def close(self) -> None:
         """Write nothing more."""
         self._held.clear()
+        self._held_bytes = 0
+        self._written_some.set()
 
     def _continue(self) -> None:
         while self._held and not self._must_wait():
-            self._write(*self._held.popleft())
+            frame, messages = self._held.popleft()
+            self._held_bytes -= size_of(frame, messages)
+            self._write(frame, messages)
+        self._written_some.set()
         if self._held:
             self._loop.call_later(self._poll_s, self._continue)
 
@@ -125,7 +155,11 @@ class Writer:
                 if user_id in live:
                     for connection in live[user_id].connections:
                         connection.write(own)
-        self.written = frame.batch
+        self.written, self.next = frame.batch, frame.next
+        if self.kept is not None:
+            self.kept.add(frame, messages)
+        if users.ready:
+            self._clients.wake.set()
         self.advanced.set()
         self._count(frame, messages)
 

@@ -3,10 +3,13 @@
 import asyncio
 
 from listener.appender import Appender
+from listener.dialogue import Desk
 from listener.intake import Intake
 from listener.position import position
+from listener.publishing import Publishing
 from listener.server import Source, Sources
 from listener.stats import ListenerStats
+from listener.watcher import Watcher
 from runtime.context import Context
 from runtime.edge.listen import listen
 from runtime.outage import Outage
@@ -21,10 +24,14 @@ async def main(context: Context, stop: asyncio.Event) -> None:
     sources = Sources(context)
     intake = Intake(settings.listener_buffer_bytes, sources.rest)
     appender = Appender(context, intake, Outage(context, readiness), stats)
+    watcher = Watcher(context, appender.writer, lambda: appender.link, stats)
+    desk = Desk(settings, appender, watcher, sources.log, stats)
+    publishing = Publishing(context, desk, sources.has_room)
 
     def observe() -> ListenerStats:
         sources.observe(stats)
-        stats.held_bytes = intake.held_bytes
+        watcher.observe(stats)
+        stats.held_bytes = intake.held_bytes + publishing.held_bytes
         return stats
 
     async def facts() -> Facts:
@@ -32,23 +39,27 @@ async def main(context: Context, stop: asyncio.Event) -> None:
 
     status = Status(readiness, observe, checks=(appender.why_stuck,), facts=facts)
     reporter = Reporter(context, service_name("listener"), status, lambda: appender.link)
-    async with shown("listener", context, status):
+    async with shown("listener", context, status), publishing.served():
         port = settings.event_port
-        server = await listen(context, lambda: Source(sources, appender), port, 1024, sources.limits)
+        server = await listen(context, lambda: Source(sources, appender, desk), port, 1024, sources.limits)
         appending = asyncio.create_task(appender.run())
         reporting = asyncio.create_task(reporter.run())
-        problem = await until_one_ends(stop, appending, reporting)
+        watching = asyncio.create_task(watcher.run())
+        problem = await until_one_ends(stop, appending, reporting, watching)
 
-        # 1. No new sources; 2. what the connected ones have sent is read; 3. no new bytes; 4. everything read is
-        # handed to Redis, within the deadline.
+        # 1. No new sources and requests; 2. what the connected ones have sent is read; 3. no new bytes; 4. everything
+        # read is handed to Redis, within the deadline; 5. those who want to know are told.
         readiness.lacks("stopping", "the listener stops")
         server.close()
+        publishing.stop()
         await sources.read_to_a_pause(settings.shutdown_s / 2 if problem is None else 0)
         sources.close()
         appender.drain()
         await asyncio.wait([appending], timeout=settings.shutdown_s / 2)
         if not appending.done():
             context.log.error("events_not_handed_over", bytes=intake.held_bytes)
+        await sources.part()
+        watching.cancel()
         reporting.cancel()
         await reporter.withdraw()
         appender.close()

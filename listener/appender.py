@@ -2,25 +2,31 @@
 
 While Redis answers slowly the intake fills and entries grow (up to `entry_bytes`). When it is quiet each chunk is
 appended alone and at once; chunks that follow closely are gathered for a moment. An append whose answer was lost is
-repeated: the sequencer drops the copy.
+repeated: the sequencer drops the copy, or Redis passes over what is there already (`listener/writer.py`).
+
+A source is told of an append only after Redis has confirmed it, and the replicas that are waited for.
 """
 
 import asyncio
-from pathlib import Path
+from collections import Counter
 from time import perf_counter
 
-from contract.entries import raw_fields, rejected_fields
+from contract.entries import NOT_AN_EVENT, rejected_fields
+from listener.acks import Acks
+from listener.groups import Entry
 from listener.intake import Intake
 from listener.stats import ListenerStats
+from listener.writer import APPEND, StreamWriter
 from runtime.context import Context
 from runtime.errors import RedisUnavailableError
 from runtime.outage import Outage
 from runtime.redis.data import number_in
-from runtime.redis.link import RedisLink, Script, wait_for_replicas
+from runtime.redis.link import RedisLink, wait_for_replicas
 from runtime.redis.refusals import explained
 from runtime.retry import Backoff
 
-APPEND = Script(Path(__file__).with_name("append.lua"))
+__all__ = ["APPEND", "Appender"]
+
 GATHER_S = 0.001
 """How long small chunks that come quickly are gathered after an append. An entry becomes a batch, and a batch costs
 a write for each client in the end: at 100,000 events/s, 20 a send, this takes a quarter off the latency."""
@@ -42,13 +48,15 @@ class Appender:
         self._stats = stats
         self._keys = context.settings.keys
         self._intake = intake
+        self.writer = StreamWriter(context)
         self._wake = asyncio.Event()
         self._draining = False
-        self._entry = b""
+        self._entry = Entry()
         self._chunks = 0
         self._appended_s = 0.0
         self._records: list[tuple[str, bytes]] = []
-        self._refused = 0
+        self._refused: Counter[str] = Counter()
+        """How many lines were refused and are not counted in Redis yet: `rejected`, and `malformed` among them."""
         self._backoff = Backoff()
         self.link: RedisLink | None = None
         self._full_since_s: float | None = None
@@ -62,9 +70,26 @@ class Appender:
         self._chunks += 1
         self._wake.set()
 
+    def accept_for(self, acks: Acks, lines: bytes, count: int) -> None:
+        """Events came from a source that wants acknowledgements."""
+        self._stats.received_bytes += len(lines)
+        self._stats.received_lines += count
+        acks.take(count)
+        self._intake.put_for(acks, lines, count)
+        self._chunks += 1
+        self._wake.set()
+
+    def refuse_for(self, acks: Acks, word: bytes, reason: str, sample: bytes) -> None:
+        """A line of such a source is refused; it counts as one of its lines."""
+        self._stats.naks[word.decode()] += 1
+        acks.refuse(word)
+        self._intake.put_for(acks, b"", 1)
+        self.record(reason, sample)
+
     def record(self, reason: str, sample: bytes) -> None:
         """Count a refused line, and keep it for the `rejected` stream if there is room."""
-        self._refused += 1
+        self._refused["rejected"] += 1
+        self._refused["malformed"] += reason == NOT_AN_EVENT
         self._stats.refused_lines += 1
         if len(self._records) < RECORDS_HELD:
             self._records.append((reason, sample))
@@ -104,13 +129,13 @@ class Appender:
     async def _connected(self) -> RedisLink:
         self.link = link = await self._context.connect("listener")
         link.closed.add_done_callback(lambda _: self._wake.set())
-        await link.call("SCRIPT", "LOAD", APPEND.text)
+        await self.writer.prepare(link)
         return link
 
     async def _append_all(self, link: RedisLink) -> None:
         while not link.closed.done():
             # An entry is forgotten only when Redis has confirmed it.
-            self._entry = self._entry or self._intake.take(self._settings.entry_bytes)
+            self._entry = self._entry or self._taken()
             if self._entry:
                 hurried = self._is_hurried()
                 await self._append(link)
@@ -128,6 +153,11 @@ class Appender:
             await self._wake.wait()
         raise RedisUnavailableError("lost the connection to Redis")
 
+    def _taken(self) -> Entry:
+        lines = self._intake.take(self._settings.entry_bytes)
+        is_grouped = self._intake.is_marked or self._settings.gives_numbers
+        return Entry(lines, self._intake.groups(lines) if is_grouped else [])
+
     def _is_hurried(self) -> bool:
         """Whether chunks come too fast to append each of them alone."""
         now_s, chunks = self._context.now_s(), self._chunks
@@ -136,14 +166,14 @@ class Appender:
         return hurried
 
     async def _append(self, link: RedisLink) -> None:
-        keys, began_s = self._keys, perf_counter()
-        backlog = await link.call("EVALSHA", APPEND.sha, 2, keys.events, keys.state, *raw_fields(self._entry))
+        began_s = perf_counter()
+        backlog, verdicts = await self.writer.write(link, self._entry)
         if self._settings.wait_replicas:
             await wait_for_replicas(link, self._settings)
         self._stats.append_seconds.observe(perf_counter() - began_s)
-        self._stats.entries += 1
+        self._stats.entries += bool(self._entry.lines)
         self._stats.backlog_bytes = backlog
-        self._entry = b""
+        self._entry = self.writer.settle(self._entry, verdicts)
         self._outage.ends()
         if backlog > self._settings.backlog_bytes:
             await self._wait_for_room(link, backlog)
@@ -167,6 +197,6 @@ class Appender:
             ("XADD", keys.rejected, "MAXLEN", "~", limit, "*", *rejected_fields(reason, sample))
             for reason, sample in self._records
         ]
-        commands.append(("HINCRBY", keys.state, "rejected", self._refused))
-        self._records, self._refused = [], 0
+        commands += [("HINCRBY", keys.state, name, count) for name, count in self._refused.items() if count]
+        self._records, self._refused = [], Counter()
         await link.call_all(commands)

@@ -9,14 +9,14 @@ Rules kept here:
 
 from dataclasses import dataclass, field
 
-from contract.events import MAX_LINE_BYTES, SAMPLE_BYTES
+from contract.events import SAMPLE_BYTES
 
 
 @dataclass(slots=True)
 class LineFramer:
     """Frames one connection's bytes. `refused` collects the beginnings of lines that were too long."""
 
-    limit: int = MAX_LINE_BYTES
+    limit: int
     refused: list[bytes] = field(default_factory=list)
     _tail: bytes = b""
     _skipping: bool = False

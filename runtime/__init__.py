@@ -6,6 +6,7 @@ edge/          accepting peers: ports, admission, limits, HTTP
 service.py     a service's life: settings, signals, exit status
 context.py     what a service takes from outside: connections, time, log, random names
 settings.py    every setting: name, default, unit and meaning
+agreement.py   which settings the services of one deployment should have in common (pure)
 readiness.py   whether a service can do its work, and what it shows of itself (pure)
 health.py      `/livez`, `/readyz` and `/metrics` over HTTP
 probe.py       asks them, for health checks

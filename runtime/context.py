@@ -8,24 +8,12 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import structlog
 
+from runtime.logs import Log
 from runtime.redis.link import RedisLink, connect
 from runtime.settings import Settings
-
-
-class Log(Protocol):
-    """Writes one line: the event's name and its fields."""
-
-    def debug(self, event: str, **fields: Any) -> Any: ...
-
-    def info(self, event: str, **fields: Any) -> Any: ...
-
-    def warning(self, event: str, **fields: Any) -> Any: ...
-
-    def error(self, event: str, **fields: Any) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 A `ParadeError` is printed as one line and sets the exit status; it never shows a traceback.
 """
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as of a program that the signal ended."""
+
 
 class ParadeError(Exception):
     """What is wrong and what to do about it, in one line."""

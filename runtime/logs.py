@@ -6,7 +6,7 @@ Everything that a line quotes is escaped here, once: all code of a process logs 
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -14,6 +14,18 @@ from runtime.printable import printable, printable_all
 
 EXCEPTION = "exception"
 """The field of a traceback, the only one that has several lines."""
+
+
+class Log(Protocol):
+    """Writes one line: the event's name and its fields."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+    def error(self, event: str, **fields: Any) -> Any: ...
 
 
 def configure(service: str, level: str) -> None:
@@ -30,7 +42,8 @@ def configure(service: str, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # A line and its end in one write: services can share standard error, and lines must not run together.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(service=service)
     configure_libraries()

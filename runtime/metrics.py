@@ -35,6 +35,11 @@ class StatsCollector(Collector):
                     for reason, count in value.items():
                         reasons.add_metric([reason], count)
                     yield reasons
+                case "by_node":
+                    nodes = GaugeMetricFamily(name, meaning, labels=["node", "reason"])
+                    for node, reason in value.items():
+                        nodes.add_metric([node, reason], 1)
+                    yield nodes
                 case "histogram":
                     bounds = [*(str(bound) for bound in value.bounds), "+Inf"]
                     buckets = list(zip(bounds, accumulate(value.counts), strict=True))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from contract.keys import Keys
 from contract.reports import REPORTS_LUA
+from runtime.agreement import shared
 from runtime.context import Context
 from runtime.errors import RedisUnavailableError
 from runtime.readiness import Status
@@ -32,6 +33,7 @@ class Reporter:
     def __init__(self, context: Context, name: str, status: Status, link: Callable[[], Calls | None]) -> None:
         self._log = context.log
         self._keys = context.settings.keys
+        self._settings = shared(context.settings, name.partition("/")[0])
         self._name = name
         self._status = status
         self._link = link
@@ -55,7 +57,8 @@ class Reporter:
         link, status = self._link(), self._status
         if link is None or self._withdrawn:
             return
-        facts = {**status.identity(), "not_ready": status.why_not(), **as_json(status.observe())}
+        about = {**status.identity(), "settings": self._settings, "not_ready": status.why_not()}
+        facts = {**about, **as_json(status.observe())}
         arguments = (self._keys.services, self._name, json.dumps(facts), int(FORGET_S * 1000))
         try:
             await link.call("EVAL", REPORT.text, 1, *arguments)

@@ -16,7 +16,7 @@ import uvloop
 
 from runtime import logs, tasks
 from runtime.context import Context
-from runtime.errors import ParadeError
+from runtime.errors import INTERRUPTED, ParadeError
 from runtime.printable import printable
 from runtime.readiness import Status
 from runtime.settings import Settings, load_for_service
@@ -40,7 +40,7 @@ def run(service: str, main: Main, called: str = "") -> None:
     except ParadeError as problem:
         _end(service, str(problem), problem.exit_status)
     except KeyboardInterrupt:
-        sys.exit(130)  # before the handlers were in place
+        sys.exit(INTERRUPTED)  # before the handlers were in place
     except Exception as problem:  # none is expected: one line for the operator, the traceback in the log
         log.error("internal_error", exc_info=problem)
         _end(service, f"internal error: {type(problem).__name__}: {problem}", 1)

@@ -1,7 +1,7 @@
 """What a service counts: declared once, shown as metrics and in its report. Pure.
 
-A service's stats are a dataclass whose fields are made by `counter`, `gauge`, `by_reason` and `histogram`, each
-with its meaning. The hot path adds to plain numbers; all other work is done when they are shown.
+A service's stats are a dataclass whose fields are made by `counter`, `gauge`, `by_reason`, `by_node` and `histogram`,
+each with its meaning. The hot path adds to plain numbers; all other work is done when they are shown.
 """
 
 import dataclasses
@@ -43,6 +43,11 @@ def by_reason(meaning: str, *known: str) -> Any:
     )
 
 
+def by_node(meaning: str) -> Any:
+    """A gauge for each node that has something now: node → reason. Its metric's name does not have the service's."""
+    return dataclasses.field(default_factory=dict, metadata={"kind": "by_node", "meaning": meaning})
+
+
 def histogram(meaning: str, bounds: tuple[float, ...] = SECONDS) -> Any:
     """A Histogram."""
     return dataclasses.field(
@@ -55,10 +60,14 @@ def clear_gauges(stats: Any) -> None:
     for field in dataclasses.fields(stats):
         if field.metadata["kind"] == "gauge":
             setattr(stats, field.name, 0)
+        elif field.metadata["kind"] == "by_node":
+            setattr(stats, field.name, {})
 
 
 def metric_name(service: str, field: "dataclasses.Field[Any]") -> str:
     """`parade_listener_received_bytes_total`: Prometheus's conventions, with the unit in the field's name."""
+    if field.metadata["kind"] == "by_node":
+        return f"parade_{field.name}"
     total = "_total" if field.metadata["kind"] in ("counter", "by_reason") else ""
     return f"parade_{service}_{field.name}{total}"
 

@@ -16,13 +16,15 @@ from runtime.redis.refusals import explained
 from runtime.report import withdraw
 from runtime.retry import Backoff, stopped_within
 from runtime.stats import clear_gauges
+from sequencer.beacon import Beacon
 from sequencer.checks import check_server
 from sequencer.graph import Graph
+from sequencer.history import Sent
 from sequencer.stats import SequencerStats
 from sequencer.store import LeaseLostError, Store
+from sequencer.succession import LOOK_S
 from sequencer.term import Term
 
-STANDBY_POLL_S = 0.25
 WENT_BACK = "Redis came back with older data; sources should send again from `next` on, and clients connect again"
 
 CheckServer = Callable[[Calls, Context, set[Finding]], Awaitable[None]]
@@ -53,6 +55,7 @@ class Candidate:
         self.link: RedisLink | None = None
         """The connection for commits, while there is one."""
         self._committed = 0
+        self._sent: Sent | None = None
         self._said: set[Finding] = set()
         self._backoff = Backoff()
         self.token = f"{socket.gethostname()}-{os.getpid()}-{context.random_hex(3)}"
@@ -61,11 +64,16 @@ class Candidate:
         """Sequence or stand by until told to stop. Redis away and back is logged once each."""
         while not stop.is_set():
             links: list[RedisLink] = []
+            beacon, keeping = Beacon(self._context, self.token), None
             try:
                 for purpose in ("commit", "read"):
                     link = await self._context.connect(f"sequencer-{purpose}")
                     links.append(link)
                 self.link = links[0]
+                await self._check_server(links[0], self._context, self._said)
+                # Before the lease is taken: a leader without a subscription would be taken for one that has ended.
+                await beacon.light()
+                keeping = asyncio.create_task(beacon.keep())
                 await self._serve(links[0], links[1], stop)
             except LeaseLostError as problem:
                 self._log.warning("lease_lost", reason=str(problem))
@@ -82,6 +90,8 @@ class Candidate:
                     await withdraw(self.link, self._settings.keys, self._name)
                 self._leads_no_more()
                 self.link = None
+                await tasks.end([keeping])
+                beacon.put_out()
                 for link in links:
                     link.close()
 
@@ -99,7 +109,8 @@ class Candidate:
 
     def identity(self) -> dict[str, object]:
         """Who this is, for the report."""
-        return {"token": self.token, "role": "standby" if self._term is None else "leader"}
+        role = "standby" if self._term is None else "leader"
+        return {"token": self.token, "role": role, "durable": self._settings.durable}
 
     def _has_committed(self) -> None:
         # Loading proves nothing: what makes every commit fail shows only here.
@@ -111,20 +122,27 @@ class Candidate:
         return self._term.why_stuck() if self._term is not None else None
 
     async def _serve(self, commits: RedisLink, reads: RedisLink, stop: asyncio.Event) -> None:
-        await self._check_server(commits, self._context, self._said)
         store = Store(
             commits,
             self._settings,
             self.token,
             random_hex=self._context.random_hex,
             on_commit=self._has_committed,
+            now_s=self._context.now_s,
+            sent=self._sent,
         )
+        try:
+            await self._lead_or_stand_by(store, reads, stop)
+        finally:
+            self._sent = store.sent
+
+    async def _lead_or_stand_by(self, store: Store, reads: RedisLink, stop: asyncio.Event) -> None:
         await store.prepare()
         if not await store.acquire():
             self._outage.ends()
             self._log.info("standing_by")
             while not await store.acquire():
-                if await stopped_within(stop, STANDBY_POLL_S):
+                if await stopped_within(stop, LOOK_S):
                     return
         await while_held(store, self._sequence(store, reads, stop))
 

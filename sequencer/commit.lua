@@ -4,19 +4,26 @@
 -- a paused sequencer that wakes up nor a repeated call can commit anything twice.
 -- Redis does not roll a script back that fails midway. So whatever can fail is checked before the first write, or
 -- (the many sets of the graph, which would cost too much to look at first) undone before anything else is written.
+--
+-- What holds after each commit: the consumed entries are trimmed; nobody is both away and online; `since` has everybody who
+-- is away. Who has a place and is neither, was at a node that this batch expels, or has come in or gone from it in a batch
+-- that was made before this one and comes next: a new term takes such a user for away (`sequencer/away.py`).
 -- Returns the nodes' reports (field, value, …), which the flow control needs after every batch anyway.
 
 local state, lease, waiting, events, rejected, nodes, broadcast =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local followers, following, online, user = KEYS[8], KEYS[9], KEYS[10], KEYS[11] -- prefixes
-local deliveries = KEYS[12]
+local deliveries, away, since, server, histories = KEYS[12], KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 
 local token, lease_ms, batch, next, cursor, after_cursor, skip_to =
   ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local epoch, raw_bytes, rejected_entries, frame, journal_first = ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 local part_fields = 2 * ARGV[13] -- of one journal entry: users and their lines; unpack takes no more than 8,000
 local frame_field = ARGV[14]
-local at = 15
+-- What only the first batch of a term has, and only that of a history; how many users' places change; and how long
+-- they stay away.
+local history, server_now, earlier, places, away_ms = ARGV[15], ARGV[16], ARGV[17], ARGV[18], ARGV[19]
+local at = 20
 
 -- What can fail, before the first write.
 
@@ -27,6 +34,9 @@ local types = {
   [state] = 'hash', [nodes] = 'hash', [waiting] = 'zset', [events] = 'stream', [rejected] = 'stream',
   [deliveries] = 'stream',
 }
+if places ~= '0' then
+  types[away], types[since] = 'zset', 'hash'
+end
 for key, wanted in pairs(types) do
   local found = redis.call('TYPE', key).ok
   if found ~= wanted and found ~= 'none' then
@@ -40,7 +50,7 @@ for i = 1, #numbers, 2 do
   if name == 'batch' then
     last = value
   end
-  if name ~= 'cursor' and name ~= 'epoch' and not string.match(value, '^-?%d+$') then
+  if name ~= 'cursor' and name ~= 'epoch' and name ~= 'history' and not string.match(value, '^-?%d+$') then
     return redis.error_reply('STATE ' .. name .. ' of ' .. state .. ' is not a number: ' .. value)
   end
 end
@@ -49,7 +59,7 @@ if tonumber(last) + 1 ~= tonumber(batch) then
 end
 
 -- The graph's changes are text, `follower followee follower followee …`; any other section is a count and that many
--- pairs.
+-- pairs, or names.
 local function each_edge(apply)
   for follower, followee in string.gmatch(ARGV[at], '([^ ]+) ([^ ]+)') do
     apply(follower, followee)
@@ -60,6 +70,15 @@ local function each_pair(apply)
   local last_of_section = at + 2 * tonumber(ARGV[at])
   for i = at + 1, last_of_section, 2 do
     apply(ARGV[i], ARGV[i + 1])
+  end
+  at = last_of_section + 1
+end
+
+-- Names or pairs as arguments of a command, some at a time: unpack takes no more than 8,000.
+local function each_chunk(width, apply)
+  local last_of_section = at + width * tonumber(ARGV[at])
+  for first = at + 1, last_of_section, 1000 do
+    apply(unpack(ARGV, first, math.min(first + 999, last_of_section)))
   end
   at = last_of_section + 1
 end
@@ -115,7 +134,7 @@ local function write_part()
   end
   part, fields = part + 1, {}
 end
-each_pair(function(id, lines)
+local function journal(id, lines)
   if failure then
     return
   end
@@ -124,7 +143,9 @@ each_pair(function(id, lines)
   if #fields == part_fields then
     write_part()
   end
-end)
+end
+each_pair(journal)
+each_pair(journal) -- what away users missed, which is not published
 if not failure then
   fields[#fields + 1] = frame_field
   fields[#fields + 1] = frame
@@ -138,6 +159,13 @@ end
 
 redis.call('XTRIM', deliveries, 'MINID', journal_first)
 redis.call('HSET', state, 'batch', batch, 'next', next, 'cursor', cursor, 'epoch', epoch, 'skip_to', skip_to)
+if server_now ~= '' then
+  redis.call('HSET', state, 'history', history)
+  redis.call('SET', server, server_now)
+end
+if earlier ~= '' then
+  redis.call('SET', histories, earlier)
+end
 each_pair(function(name, count) redis.call('HINCRBY', state, name, count) end)
 
 -- The waiting set: what was released leaves, what waits now comes.
@@ -152,6 +180,23 @@ local last_gone = at + tonumber(ARGV[at])
 for i = at + 1, last_gone do
   redis.call('DEL', online .. ARGV[i])
   redis.call('HDEL', nodes, ARGV[i])
+end
+at = last_gone + 1
+
+-- The places that have changed: who is away now, and until when; who is not; whose place is kept, and whose is not.
+if places ~= '0' then
+  local now = redis.call('TIME')
+  local deadline = now[1] * 1000 + math.floor(now[2] / 1000) + away_ms
+  each_chunk(1, function(...)
+    local scored = {}
+    for i, id in ipairs({ ... }) do
+      scored[2 * i - 1], scored[2 * i] = deadline, id
+    end
+    redis.call('ZADD', away, unpack(scored))
+  end)
+  each_chunk(1, function(...) redis.call('ZREM', away, ...) end)
+  each_chunk(2, function(...) redis.call('HSET', since, ...) end)
+  each_chunk(1, function(...) redis.call('HDEL', since, ...) end)
 end
 
 -- The consumed entries; an empty stream has no backlog, whatever was counted.

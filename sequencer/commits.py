@@ -5,8 +5,9 @@ from time import perf_counter
 
 from runtime.context import Context
 from runtime.errors import RedisUnavailableError
+from runtime.redis.data import shown
 from sequencer.batch import Batch
-from sequencer.liveness import Liveness
+from sequencer.standings import Change, Standings
 from sequencer.state import State
 from sequencer.stats import SequencerStats
 from sequencer.store import LeaseLostError, Store
@@ -19,15 +20,18 @@ class Commits:
     def __init__(self, context: Context, store: Store, stats: SequencerStats, state: State) -> None:
         settings = context.settings
         self._now_s = context.now_s
+        self._log = context.log
         self._store = store
         self._stats = stats
-        self.window = Window(settings.window_bytes, settings.window_batches)
+        self._window = Window(settings.window_bytes, settings.window_batches, state.batch)
         silence_s, patience_s = settings.node_silence_s, settings.node_patience_s
-        self.liveness = Liveness(silence_s, patience_s, look_s=2 * settings.tick_s)
+        self.standings = Standings(self._window, silence_s, patience_s, look_s=2 * settings.tick_s)
         self.number = self.committed = state.batch
         """The last batch sent, and the last one whose commit Redis has confirmed."""
         self.position = (state.next, state.cursor)
         """The next sequence number and the cursor after the last batch sent."""
+        self.skip_to = state.skip_to
+        """What that batch gives up: a batch that is made and not sent may give up more, behind what it releases."""
         self.sent_s = self._now_s()
         """When the last batch was sent."""
         self.under_way: asyncio.Task[dict[bytes, bytes]] | None = None
@@ -35,9 +39,9 @@ class Commits:
     async def send(self, batch: Batch, *, last: bool = False) -> None:
         """Send the next batch; `settle` waits for its commit."""
         self.number += 1
-        self.position = (batch.next, batch.cursor)
+        self.position, self.skip_to = (batch.next, batch.cursor), batch.skip_to
         self.sent_s = self._now_s()
-        self.window.publish(self.number, batch.weight)
+        self._window.publish(batch.weight)
         self.under_way = asyncio.create_task(self._commit(self.number, batch, last))
         await asyncio.sleep(0)  # lets the task write its command before the next batch is computed
 
@@ -53,14 +57,18 @@ class Commits:
         """Take in the nodes' heartbeats, without a commit."""
         self._observe(await self._store.heartbeats())
 
-    def to_expel(self) -> dict[bytes, tuple[str, float]]:
-        """The nodes that are to be expelled, by the last look."""
-        return self.liveness.to_expel(self.window.held_batch)
+    async def look_at_subscriptions(self) -> None:
+        """Look which nodes have a subscription: the others are gone."""
+        self.standings.subscribed(await self._store.subscriptions(self.standings.names))
 
     def observe(self, stats: SequencerStats) -> None:
         """Bring what is measured up to date."""
-        stats.unwritten_bytes = self.window.unwritten_bytes
-        stats.nodes, stats.nodes_behind = self.liveness.nodes, self.liveness.behind(self.number)
+        standings = self.standings
+        stats.journal_seconds = self._store.journal.reach_s(self._now_s())
+        stats.journal_full = int(self._store.journal.is_full)
+        stats.unwritten_bytes = standings.unwritten_bytes
+        stats.nodes, stats.nodes_behind = len(standings.names), standings.behind(self.number)
+        stats.node_left_behind = {shown(node): reason for node, reason in standings.left_behind.items()}
 
     async def _commit(self, number: int, batch: Batch, last: bool) -> dict[bytes, bytes]:
         began_s = perf_counter()
@@ -74,5 +82,13 @@ class Commits:
         return heartbeats
 
     def _observe(self, heartbeats: dict[bytes, bytes]) -> None:
-        self.liveness.observe(heartbeats, self._now_s())
-        self.window.settle(self.liveness.written())
+        for change in self.standings.observe(heartbeats, self._now_s()):
+            self._tell(change)
+
+    def _tell(self, change: Change) -> None:
+        facts = {"node": shown(change.node), "batches_behind": change.batches}
+        if change.reason:
+            self._stats.left_behind[change.reason] += 1
+            self._log.warning("node_left_behind", **facts, reason=change.reason)
+        else:
+            self._log.info("node_caught_up", **facts)

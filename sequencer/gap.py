@@ -1,6 +1,6 @@
 """A missing sequence number that others wait for: how long, and what is due. Pure: times are the caller's seconds."""
 
-from runtime.context import Log
+from runtime.logs import Log
 from runtime.settings import Settings
 from sequencer.ordering import Ordering
 

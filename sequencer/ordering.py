@@ -7,6 +7,8 @@ Rules kept here:
   Late and duplicate events are dropped and counted; a conflict is refused and recorded. The first wins.
 - Missing numbers below `skip_to` are given up: they count as released, and are late if they come after that.
 - Nothing waits further ahead than `reach`, which bounds the map.
+- Where Parade numbers the events, the next one is given the number behind all that wait, or `next` when none does: a
+  function of the order in the stream and of what is committed, so that a successor gives each event the same number.
 - `newly_waiting` names each event once: an event that was released and put back, or that waits for more than one
   batch, is in Redis already.
 """
@@ -19,6 +21,20 @@ from contract.events import MAX_SEQUENCE, Event
 
 _number = itemgetter(1)
 
+TOO_FAR_AHEAD = "too far ahead of the next sequence number"
+TOO_MUCH_WAITS = "too many bytes wait for a missing number"
+
+
+def numbered(events: list[Event], last: int) -> list[Event]:
+    """The events with the numbers behind `last` in place of their `*`; without those that are not events."""
+    found: list[Event] = []
+    for event in events:
+        if event[1]:
+            last += 1
+            text = b"%d" % last
+            found.append((text + event[0][1:], text, *event[2:]))
+    return found
+
 
 class Ordering:
     """The events that wait, by sequence number, and the number to release next."""
@@ -28,9 +44,17 @@ class Ordering:
         self.skip_to = skip_to
         self.waiting: dict[int, Event] = {int(event[1]): event for event in waiting}
         self._reach = reach
+        self._counted_bytes = self._most_bytes = sum(len(event[0]) for event in self.waiting.values())
+        self._lowest = 0
+        """The lowest number that waits, while no more may wait; else 0."""
         self._accepted: list[dict[int, Event]] = []
         self._newly_waiting: set[int] = set()
         self._skipped: list[tuple[int, int]] = []
+
+    @property
+    def last(self) -> int:
+        """The highest number that was taken so far, where Parade numbers the events."""
+        return max(self.waiting, default=self.next - 1)
 
     def accept(self, events: list[Event], counts: Counter[str]) -> list[tuple[str, bytes]]:
         """Let parsed events wait. Returns (reason, line) of those refused; counts what happened."""
@@ -44,6 +68,37 @@ class Ordering:
             self._accepted.append(fresh)
             return []
         return self._accept_each(events, counts)
+
+    # How many bytes wait
+
+    def take_in(self, size: int) -> None:
+        """Events of so many bytes are going to be accepted."""
+        self._most_bytes += size
+
+    def holds_more_than(self, limit_bytes: int) -> bool:
+        """Whether the lines of the events have more bytes than this, or nearly.
+
+        What is known costs nothing for each event: the most that they can have. Only when that is above the limit, and
+        has grown by a quarter since the last time, the lines are looked at.
+        """
+        if self._most_bytes <= limit_bytes:
+            return False
+        if self._most_bytes - self._counted_bytes >= max(limit_bytes, self._counted_bytes) // 4:
+            self._counted_bytes = self._most_bytes = sum(len(event[0]) for event in self.waiting.values())
+        return self._most_bytes > limit_bytes
+
+    def let_go(self, size: int) -> None:
+        """Events of so many bytes have been released for good."""
+        self._most_bytes -= size
+        self._counted_bytes = max(0, self._counted_bytes - size)
+
+    def close(self, is_full: bool) -> None:
+        """No more events may wait, until the gap is closed. Those below all that wait are let in: they close it.
+
+        Until then, for what was refused is missing too, and what came after it would wait in vain.
+        """
+        if self._lowest <= self.next:
+            self._lowest = min(self.waiting, default=0) if is_full else 0
 
     def skip(self, to: int) -> None:
         """Give up what is missing below `to`, from the next release on."""
@@ -119,7 +174,8 @@ class Ordering:
         )
 
     def _furthest(self) -> int:
-        return min(self.next + self._reach, MAX_SEQUENCE)
+        furthest = min(self.next + self._reach, MAX_SEQUENCE)
+        return min(furthest, self._lowest - 1) if self._lowest else furthest
 
     def _accept_each(self, events: list[Event], counts: Counter[str]) -> list[tuple[str, bytes]]:
         refused = []
@@ -130,7 +186,7 @@ class Ordering:
             if number < self.next:
                 counts["late"] += 1
             elif number > self._furthest():
-                refused.append(("too far ahead of the next sequence number", event[0]))
+                refused.append((TOO_MUCH_WAITS if self._lowest else TOO_FAR_AHEAD, event[0]))
             elif known is None:
                 self.waiting[number] = taken[number] = event
             elif known[0] == event[0]:

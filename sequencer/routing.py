@@ -8,9 +8,9 @@ Rules kept here:
   users changes event by event, in the same loop that routes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-from contract.events import Event
+from contract.events import BARE_BYTES, Event
 from sequencer.follows import Follows
 
 
@@ -52,6 +52,10 @@ class Routing:
     def is_online(self, user: bytes) -> bool:
         return user in self._outboxes
 
+    def is_elsewhere(self, user: bytes, nodes: Collection[bytes]) -> bool:
+        """Whether the user is on a node that is none of these."""
+        return any(user in users for node, users in self.nodes.items() if node not in nodes)
+
     @property
     def online_users(self) -> int:
         return len(self._outboxes)
@@ -73,7 +77,8 @@ class Routing:
                 if fans := followers.get(author):
                     for outbox in fans.values():
                         outbox.append(line)
-                    budget -= len(fans)
+                    # Once for each 64 bytes, so that the budget bounds bytes too; no bare line is longer.
+                    budget -= len(fans) * (1 + (len(line) - 1) // BARE_BYTES)
             elif change:
                 changes[follower, followee] = change
                 if change == b"F":

@@ -20,3 +20,9 @@ class State:
     waiting: list[Event] = field(default_factory=list)
     online: dict[bytes, list[bytes]] = field(default_factory=dict)
     """node → its users"""
+    since: dict[bytes, int] = field(default_factory=dict)
+    """user whose place is kept → the number from which routing has been unbroken"""
+    away_s: dict[bytes, float] = field(default_factory=dict)
+    """user who is away → for how many seconds yet, the shortest time first"""
+    renewed: str = ""
+    """Why a new history begins with this term; empty when it does not."""

@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from contract.entries import SKIPPED
-from runtime.stats import Histogram, by_reason, counter, gauge, histogram
-from sequencer.liveness import JUNK
+from runtime.stats import Histogram, by_node, by_reason, counter, gauge, histogram
+from sequencer.standings import EXPELLED, LEFT_BEHIND
 
 COUNTED = ("received", "released", "late", "duplicate", "rejected", SKIPPED)
 """The counts of a batch that are stats too."""
@@ -42,12 +42,18 @@ class SequencerStats:
     compute_seconds: Histogram = histogram("time that a batch took to order and route")
     commit_seconds: Histogram = histogram("time that a commit took in Redis and on the way there and back")
     window_seconds: float = counter("time spent waiting for nodes that are behind")
-    unwritten_bytes: int = gauge("bytes published and not written by all nodes yet")
+    unwritten_bytes: int = gauge("bytes published and not written yet by the slowest node that is waited for")
     nodes: int = gauge("fanout nodes of the deployment")
     nodes_behind: int = gauge("batches that the slowest node is behind")
+    left_behind: Counter[str] = by_reason("times that the others went on without a node, by reason", *LEFT_BEHIND)
+    node_left_behind: dict[str, str] = by_node("1 while the others go on without this node, and why")
     online_users: int = gauge("users that are connected to any node")
-    loading_users: int = gauge("online users whom they follow is still being read")
-    expulsions: Counter[str] = by_reason("nodes expelled, by reason", "silent", "held the window", JUNK)
+    away_users: int = gauge("users without a connection whose place is kept")
+    kept_users: int = gauge("users whose place is kept, or is going to be: online and away")
+    loading_users: int = gauge("online users whose follow sets are still being read")
+    journal_seconds: float = gauge("how far back the journal reaches")
+    journal_full: int = gauge("1 while the journal gives batches up for its bytes, younger than journal_s")
+    expulsions: Counter[str] = by_reason("nodes expelled, by reason", *EXPELLED)
     redis_memory_bytes: int = gauge("memory that Redis uses")
     redis_memory_limit_bytes: int = gauge("maxmemory of Redis; 0: no limit")
 

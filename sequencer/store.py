@@ -2,24 +2,26 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from contract.events import Event
-from contract.frames import SAFE, Lineage, last_of, stream_id
-from runtime.redis.checks import parse_info
-from runtime.redis.data import event_in, number_in, position_in
+from contract.frames import SAFE, Lineage, last_of
+from contract.histories import Histories, server_text
+from runtime.redis.data import position_in
 from runtime.redis.link import Calls, RedisRefusedError, Reply, Script, wait_for_replicas
 from runtime.settings import Settings
+from sequencer import stored
 from sequencer.batch import Batch, Stamp
+from sequencer.history import Found, Place, Sent, why_renew
 from sequencer.journal import Journal
 from sequencer.state import State
+from sequencer.stored import pairs
+from sequencer.succession import Succession
 
 ACQUIRE = Script(Path(__file__).with_name("acquire.lua"))
 RENEW = Script(Path(__file__).with_name("renew.lua"))
 COMMIT = Script(Path(__file__).with_name("commit.lua"))
-CHUNK = 1000
-"""Waiting events per answer while loading, so that no answer is huge."""
 
 
 class LeaseLostError(Exception):
@@ -37,21 +39,32 @@ class Store:
         *,
         random_hex: Callable[[int], str] = secrets.token_hex,
         on_commit: Callable[[], None] = lambda: None,
+        now_s: Callable[[], float] = time.monotonic,
+        sent: Sent | None = None,
     ) -> None:
         self.calls = calls
+        self.sent = sent
+        """The last batch that this process sent, if no other process is known to have led since then."""
+        self._now_s = now_s
         self._random_hex = random_hex
         self._on_commit = on_commit
         self._settings = settings
         self._token = token
         self._lease_ms = int(settings.lease_s * 1000)
-        self._journal = Journal(settings.journal_bytes)
+        self._succession = Succession()
+        self.journal = Journal(settings.journal_bytes, settings.journal_s, now_s())
         self._lineage = Lineage(b"", b"")
+        self._last = Place(b"", 0)
+        self._server, self._earlier = "", b""
         self._safe = 0
+        self._gives_back = False
+        """The last batch is under way; from then on the lease is not ours."""
         keys = settings.keys
         self._keys = keys
         self._commit_keys = (
             *(keys.state, keys.lease, keys.waiting, keys.events, keys.rejected, keys.nodes, keys.broadcast),
             *(keys.followers, keys.following, keys.online, keys.user, keys.deliveries),
+            *(keys.away, keys.since, keys.server, keys.histories),
         )
 
     async def prepare(self) -> None:
@@ -60,61 +73,76 @@ class Store:
             await self.calls.call("SCRIPT", "LOAD", script.text)
 
     async def keep_lease(self) -> None:
-        """Renew the lease until cancelled, beside the work. LeaseLostError when it is gone."""
+        """Renew the lease until cancelled or given back, beside the work. LeaseLostError when it is gone."""
         while True:
             await asyncio.sleep(self._settings.lease_s / 4)
+            if self._gives_back:
+                continue
             await self._holding(self.calls.call("EVALSHA", RENEW.sha, 1, self._keys.lease, self._token, self._lease_ms))
 
     async def acquire(self) -> bool:
-        """Take the lease if it is free (or still ours)."""
-        arguments = (self._keys.lease, self._token, self._lease_ms)
-        return bool(await self.calls.call("EVALSHA", ACQUIRE.sha, 1, *arguments))
+        """Take the lease if it is free, still ours, or held by a process that has ended."""
+        arguments = (self._token, self._lease_ms, self._keys.leader, self._succession.ended)
+        answer = await self.calls.call("EVALSHA", ACQUIRE.sha, 1, self._keys.lease, *arguments)
+        if answer == 1:
+            return True
+        self.sent = None
+        self._succession.saw(*answer)
+        return False
 
     async def load(self) -> State:
-        """Begin a term with a new epoch: read the position, the waiting events and the online users."""
+        """Begin a term with a new epoch: read the position, the waiting events and the users."""
         # A process that is paused here can wake up while another one sequences, and what it writes then must change
-        # nothing. So the journal is read before the state, which is never behind it, and `next` is set only once.
-        key, journalled = self._keys.state, await self._last_in_journal()
-        stored = position_in(key, _pairs(await self.calls.call("HGETALL", key)))
-        next_number = stored.next
+        # nothing. So the journal is read before the state, which is never behind it, and what is new is set only once.
+        calls, keys = self.calls, self._keys
+        journalled = await stored.last_in_journal(calls, keys)
+        found = position_in(keys.state, pairs(await calls.call("HGETALL", keys.state)))
+        next_number, history = found.next, found.history
         if next_number is None:
+            # The deployment begins: what this process has sent was of another one. A node that enters meanwhile finds
+            # the history last, so whoever knows a history knows the next number, too.
+            self.sent = None
             next_number = self._settings.first_sequence
-            await self.calls.call("HSETNX", key, "next", next_number)
-        self._lineage = Lineage(self._random_hex(3).encode(), last_of(stored.epoch, stored.batch))
-        self._safe = 0
-        if journalled > stored.batch:
+            await calls.call("SET", keys.server, server_text(await stored.server(calls), ""), "NX")
+            await calls.call("HSETNX", keys.state, "next", next_number)
+            await calls.call("HSETNX", keys.state, "history", self._random_hex(3))
+            history = await calls.call("HGET", keys.state, "history") or b""
+        if journalled > found.batch:
             # The journal outlived deleted state; its higher ids would make Redis reject our batches.
-            await self.calls.call("DEL", self._keys.deliveries)
-        waiting: list[Event] = []
-        while lines := await self.calls.call("ZRANGE", self._keys.waiting, len(waiting), len(waiting) + CHUNK - 1):
-            waiting += [event_in(self._keys.waiting, line) for line in lines]
-        nodes = await self.calls.call("HKEYS", self._keys.nodes)
-        online = {node: await self.calls.call("SMEMBERS", self._keys.online.encode() + node) for node in nodes}
-        return State(next_number, stored.batch, stored.cursor, stored.skip_to, waiting, online)
-
-    async def _last_in_journal(self) -> int:
-        last = await self.calls.call("XREVRANGE", self._keys.deliveries, "+", "-", "COUNT", 1)
-        return stream_id(last[0][0])[0] if last else 0
+            await calls.call("DEL", keys.deliveries)
+        epoch = self._random_hex(3)
+        server, (last_server, last_epoch) = await stored.server(calls), await stored.last_server(calls, keys)
+        self._last = Place(found.epoch, found.batch)
+        has_entries = self.sent is not None and await stored.has_entries_to(calls, keys, found.cursor, self.sent.cursor)
+        evidence = Found(history, server, last_server, self._last, found.skip_to, has_entries)
+        renewed = why_renew(evidence, self.sent)
+        self._earlier = b""
+        if renewed:
+            before = Histories(history, await calls.call("GET", keys.histories) or b"")
+            history = self._random_hex(3).encode()
+            self._earlier = before.renewed(history, next_number - 1)
+        self._lineage = Lineage(epoch.encode(), last_of(found.epoch, found.batch), history)
+        self._server = server_text(server, epoch)
+        self._safe = 0
+        since, away_s = await stored.kept_since(calls, keys), await stored.away_for_s(calls, keys)
+        if last_epoch != found.epoch:
+            # The last term was of an older version, which keeps no places: what is there is over.
+            since, away_s = {}, dict.fromkeys([*since, *away_s], 0.0)
+        waiting, online = await stored.waiting_events(calls, keys), await stored.online_users(calls, keys)
+        position = (next_number, found.batch, found.cursor, found.skip_to)
+        return State(*position, waiting, online, since, away_s, renewed)
 
     async def heartbeats(self) -> dict[bytes, bytes]:
         """The nodes' last heartbeats."""
-        return _pairs(await self.calls.call("HGETALL", self._keys.nodes))
+        return pairs(await self.calls.call("HGETALL", self._keys.nodes))
 
-    async def backlog(self) -> tuple[int, int, float]:
-        """What no batch has consumed yet: bytes, entries, and the age of the oldest entry in seconds."""
-        key = self._keys.state
-        held = number_in(key, "backlog", await self.calls.call("HGET", key, "backlog"), 0)
-        entries = await self.calls.call("XLEN", self._keys.events)
-        oldest = await self.calls.call("XRANGE", self._keys.events, "-", "+", "COUNT", 1)
-        if not oldest:
-            return held, entries, 0.0
-        seconds, microseconds = await self.calls.call("TIME")
-        return held, entries, max(0.0, int(seconds) + int(microseconds) / 1e6 - stream_id(oldest[0][0])[0] / 1000)
-
-    async def memory(self) -> tuple[int, int]:
-        """Memory that Redis uses and that it may use (0: no limit), in bytes."""
-        info = parse_info(await self.calls.call("INFO", "memory"))
-        return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    async def subscriptions(self, nodes: list[bytes]) -> dict[bytes, int]:
+        """How many connections have subscribed to each node's channel."""
+        if not nodes:
+            return {}
+        channels = [self._keys.node.encode() + node for node in nodes]
+        counts = await self.calls.call("PUBSUB", "NUMSUB", *channels)
+        return dict(zip(nodes, counts[1::2], strict=True))
 
     async def commit(self, number: int, batch: Batch, *, last: bool = False) -> dict[bytes, bytes]:
         """Make a batch true and return the nodes' reports; the `last` one gives the lease back.
@@ -122,20 +150,31 @@ class Store:
         LeaseLostError when another process sequences now. After any other error the batch may be committed
         or not; only loading the state again tells.
         """
-        replicas, keys = self._settings.wait_replicas, self._commit_keys
+        replicas, keys, lineage = self._settings.wait_replicas, self._commit_keys, self._lineage
+        self._gives_back = last
         stamp = Stamp(
             number,
             self._token,
             lease_ms=0 if last else self._lease_ms,
-            lineage=self._lineage,
+            lineage=lineage,
             safe=self._safe if replicas else number,
-            journal_first=self._journal.add(number, batch.published_bytes),
+            journal_first=self.journal.add(number, batch.journal_bytes, self._now_s()),
             rejected_entries=self._settings.rejected_entries,
             rejected_per_batch=self._settings.rejected_per_batch,
             journal_part_users=self._settings.journal_part_users,
+            away_ms=int(self._settings.away_s * 1000),
+            server=self._server,
+            earlier=self._earlier,
         )
+        place = Place(lineage.epoch, number)
+        sent = Sent(place, self._last, batch.cursor, batch.skip_to)
+        if not self._earlier:
+            # As long as the first batch of a new history is not confirmed, what called for that history still does.
+            self.sent = sent
         commit = self.calls.call("EVALSHA", COMMIT.sha, len(keys), *keys, *batch.arguments(stamp))
-        reports = _pairs(await self._holding(commit))
+        reports = pairs(await self._holding(commit))
+        self.sent = sent
+        self._last, self._server, self._earlier = place, "", b""
         self._on_commit()
         if replicas:
             await wait_for_replicas(self.calls, self._settings)
@@ -149,9 +188,6 @@ class Store:
             return await answer
         except RedisRefusedError as refusal:
             if str(refusal).startswith("LEASE"):
+                self.sent = None
                 raise LeaseLostError(str(refusal)) from None
             raise
-
-
-def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,13 +1,30 @@
-"""The event source and the user clients, and an oracle that knows what must arrive.
+"""Simulates an event source and user clients, and checks every byte that arrives against an oracle.
 
-Nothing here uses the services' code: the oracle must not share a mistake with what it judges.
+Nothing here uses the services' code: the oracle must not share a mistake with the system that it checks.
 
-    plan.py       what a simulation is to do
-    workload.py   seeded events, in sequence order and in the shuffled order of their arrival
+    plan.py       the parameters of a simulation
+    workload.py   seeded events, in sequence order and in the shuffled order in which they arrive
+    payload.py    payloads for the events, UTF-8 and raw
     oracle.py     what each client must receive, computed event by event
-    source.py     sends the bytes, on time when a rate is asked for
-    clients.py    raw sockets: receives, checks, measures latency
-    opening.py    connects everything, and waits until every client is served
+    source.py     sends the events, on schedule if a rate is given
+    clients.py    the clients' sockets: receives, checksums, measures latency
+    opening.py    connects the source and the clients, and waits until every client is served
+    receiving.py  the loop that reads the clients and lets the sources send
     run.py        one simulation from connecting to the verdict
-    report.py     the verdict, for people and as JSON
+    verdict.py    compares what came with what the oracle expects
+    report.py     the result, for people and as JSON
+
+Peers that use control lines, with --resume and --acks:
+
+    control.py       control lines and positions, as a peer outside reads them
+    dial.py          opens connections without waiting
+    timers.py        what is to be done at which time
+    cursor.py        the protocol of a client over all its connections
+    habits.py        when a client cuts its connection, how, and when it comes back
+    returning.py     the sockets of clients that come back
+    pieces.py        what a source has sent, and what it has to send again
+    ledger.py        the answers that a source gets, and what they mean
+    acknowledged.py  the socket of a source that comes back
+    producers.py     the events of several producers, and their order once it is known (--producers)
+    numbered.py      one simulation with producers
 """

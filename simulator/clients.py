@@ -1,4 +1,4 @@
-"""The user clients: raw sockets in one loop; what they receive is checked by C-speed checksums."""
+"""The user clients: raw sockets, read in one loop. Received bytes are checked by checksum, which runs at C speed."""
 
 import random
 import select
@@ -7,20 +7,27 @@ import socket
 import time
 import zlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 NEWLINE = ord("\n")
 RECEIVE_BYTES = 1024 * 1024
 PAUSE_S = 0.002
-"""Between two rounds of reading when only throughput counts: fewer, larger reads cost the system less."""
+"""Pause between two rounds of reads when only throughput matters: fewer, larger reads cost the system less."""
 SHORT_PAUSE_S = 0.0001
-"""The same when latency is measured, of which it becomes a part."""
+"""The same pause when latency is measured; the pause is part of what is measured."""
+
+
+class Selecting(Protocol):
+    """What `select` takes, for example a selector, which is readable when one of its sockets is ready."""
+
+    def fileno(self) -> int: ...
 
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """One user's connection and what came through it."""
+    """One user's connection and what it has received."""
 
     user: int
     socket: socket.socket
@@ -35,7 +42,7 @@ class Client:
         return b"".join(self.kept)
 
     def forget(self) -> None:
-        """Start counting from 0."""
+        """Reset the size, the checksum and the kept bytes."""
         self.size = self.checksum = 0
         self.kept = []
 
@@ -55,15 +62,17 @@ class Clients:
         self.last_byte_s = 0.0
         self.total = 0
         self.latencies = array("d")
-        """Seconds from due time to arrival of one notification of each read …"""
+        """For each read: seconds from due time to arrival of one of its notifications."""
         self.weights = array("q")
-        """… and the bytes of that read, for which it stands."""
+        """For each latency: the bytes of its read, all of which it represents."""
         self.due_s: Callable[[int], float] | None = None
         self.between: Callable[[float], None] = lambda _: None
-        """Called with the monotonic time after each read."""
+        """Called after each read with the monotonic time."""
+        self.also: Sequence[Selecting] = ()
+        """What else ends a wait for bytes."""
 
     def connect(self, on_step: Callable[[int], None]) -> None:
-        """Connect and register every client. OSError when the port refuses."""
+        """Connect and register every client. Raises OSError if the port refuses a connection."""
         for count, user in enumerate(self._users, 1):
             connection = socket.create_connection(self._address, self._timeout_s)
             connection.sendall(b"%d\n" % user)
@@ -80,7 +89,7 @@ class Clients:
         self._selector.close()
 
     def receive(self, wait_s: float) -> int:
-        """Read what has arrived, waiting at most `wait_s`; returns the number of bytes."""
+        """Read what has arrived, waiting up to `wait_s` seconds; returns the number of bytes."""
         before, now = self.total, time.monotonic
         for key, _ in self._selector.select(0) or self._wait(wait_s):
             client = key.data
@@ -106,19 +115,19 @@ class Clients:
         return self.total - before
 
     def _wait(self, wait_s: float) -> list[tuple[selectors.SelectorKey, int]]:
-        # The selector itself waits for whole milliseconds.
-        select.select([self._selector], [], [], max(0.0, wait_s))
+        # A selector rounds its timeout to whole milliseconds; select() does not.
+        select.select([self._selector, *self.also], [], [], max(0.0, wait_s))
         return self._selector.select(0)
 
     def forget(self) -> None:
-        """Start counting from 0, for all."""
+        """Reset the totals of all clients."""
         self.total = 0
         for client in self.all:
             client.forget()
 
     def _measure(self, client: Client, count: int, due_s: Callable[[int], float]) -> None:
-        # The first of a read has been on its way for longest, the last one for the shortest time; so any of them,
-        # with equal chances, and the percentiles are those of all notifications.
+        # In a read, the first notification has waited longest and the last one shortest. Choosing one at random, all
+        # equally likely, makes the percentiles those of all notifications.
         buffer = self._buffer
         start = buffer.find(b"\n", int(random.random() * count), count) + 1
         if start in (0, count):

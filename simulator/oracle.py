@@ -1,7 +1,7 @@
 """What each client must receive, worked out from the rules of the protocol alone.
 
-For every client the oracle notes which events of a block concern it; broadcasts, which concern all, are
-kept once. A client's bytes are then the block's broadcast text with its own lines put in at their places.
+For each client the oracle records which events of a block it must receive; broadcasts, which go to everyone, are
+kept once. The client's bytes are then the block's broadcasts with the client's other lines inserted in sequence.
 """
 
 import zlib
@@ -14,7 +14,7 @@ from simulator.workload import Block
 
 @dataclass(slots=True)
 class Expected:
-    """What one client must receive: how much, its checksum and, when kept, the bytes themselves."""
+    """What one client must receive: size, checksum, lines and, if they are kept, the bytes themselves."""
 
     size: int = 0
     checksum: int = 0
@@ -27,7 +27,7 @@ class Expected:
 
 
 class Oracle:
-    """Follows the sequence for a set of clients (user ids). `keep` keeps the expected bytes too."""
+    """Follows the sequence for a set of clients (user ids); `keep`: keep the expected bytes as well."""
 
     def __init__(self, clients: Iterable[int], keep: bool = False) -> None:
         self.expected = {client: Expected() for client in clients}
@@ -35,16 +35,16 @@ class Oracle:
         self._keep = keep
 
     def feed(self, block: Block) -> None:
-        """Take the next block into account."""
-        concerns: dict[int, list[int]] = {client: [] for client in self.expected}
-        self._follow(block, concerns)
+        """Process the next block."""
+        recipients: dict[int, list[int]] = {client: [] for client in self.expected}
+        self._follow(block, recipients)
         texts = [line if kind == "B" else "" for kind, line in zip(block.kinds, block.lines, strict=True)]
         offsets = [0, *accumulate(map(len, texts))]
-        broadcasts = "".join(texts).encode()
+        broadcasts = "".join(texts).encode("latin-1")
         count = block.kinds.count("B")
-        lines = [line.encode() for line in block.lines]
-        for client, indexes in concerns.items():
-            text = _woven(broadcasts, offsets, lines, indexes)
+        lines = [line.encode("latin-1") for line in block.lines]
+        for client, indexes in recipients.items():
+            text = _interleave(broadcasts, offsets, lines, indexes)
             expected = self.expected[client]
             expected.size += len(text)
             expected.lines += count + len(indexes)
@@ -52,27 +52,27 @@ class Oracle:
             if self._keep:
                 expected.pieces.append(text)
 
-    def _follow(self, block: Block, concerns: dict[int, list[int]]) -> None:
+    def _follow(self, block: Block, recipients: dict[int, list[int]]) -> None:
         followers = self.followers
-        notes: dict[int, Callable[[int], None]] = {client: own.append for client, own in concerns.items()}
+        add: dict[int, Callable[[int], None]] = {client: own.append for client, own in recipients.items()}
         events = zip(block.kinds, block.origins, block.targets, strict=True)
         for index, (kind, origin, target) in enumerate(events):
             if kind == "S":
                 for client in followers.get(origin, ()):
-                    notes[client](index)
+                    add[client](index)
             elif kind == "P":
-                if target in notes:
-                    notes[target](index)
+                if target in add:
+                    add[target](index)
             elif kind == "F":
-                if origin in notes:
+                if origin in add:
                     followers.setdefault(target, set()).add(origin)
-                if target in notes:
-                    notes[target](index)
-            elif kind == "U" and origin in notes and target in followers:
+                if target in add:
+                    add[target](index)
+            elif kind == "U" and origin in add and target in followers:
                 followers[target].discard(origin)
 
 
-def _woven(broadcasts: bytes, offsets: list[int], lines: list[bytes], indexes: list[int]) -> bytes:
+def _interleave(broadcasts: bytes, offsets: list[int], lines: list[bytes], indexes: list[int]) -> bytes:
     pieces, done = [], 0
     for index in indexes:
         here = offsets[index]

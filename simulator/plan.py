@@ -1,4 +1,4 @@
-"""What a simulation is to do. Only data."""
+"""The parameters of a simulation. Only data."""
 
 import sys
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from simulator.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A simulation of `work`, as one source and the first `clients` of its users."""
+    """Simulates one source that sends `work`, and the first `clients` users of that workload."""
 
     work: Workload
     clients: int
@@ -17,7 +17,15 @@ class Plan:
     client_port: int
     timeout_s: float
     reach: int = sys.maxsize
-    """How far ahead of a missing number the deployment lets events wait."""
+    """How far ahead of a missing number the deployment accepts events (PARADE_REACH)."""
     rate: float | None = None
     full: bool = False
     log_interval: int = 0
+    resume: bool = False
+    """Clients cut their connections and come back with their cursors."""
+    acks: bool = False
+    """The source reads acknowledgements, and comes back when its connection ends."""
+    more_client_ports: tuple[int, ...] = ()
+    """Those of further nodes: clients that come back go to any of them."""
+    producers: int = 0
+    """So many sources whose events Parade numbers; 0: one source that numbers them itself."""

@@ -1,23 +1,33 @@
-"""One simulation: prepare, connect, wait until every client is served, send, receive, judge."""
+"""One simulation: connect, wait until every client is served, prepare the events, send, receive, compare."""
 
+import selectors
 import time
 from dataclasses import replace
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from runtime.errors import ParadeError
-from simulator.clients import PAUSE_S, SHORT_PAUSE_S, Client, Clients
+from simulator import acknowledged, returning
+from simulator.acknowledged import AckedSource
+from simulator.clients import Clients
+from simulator.ledger import Ledger
 from simulator.opening import Opening
-from simulator.oracle import Expected, Oracle
+from simulator.oracle import Oracle
+from simulator.pieces import cut
 from simulator.plan import Plan
+from simulator.receiving import Receiving, progress_on
 from simulator.report import Report, percentiles
-from simulator.source import Source, arrivals
+from simulator.returning import Returners
+from simulator.source import Arrival, Source, arrivals
+from simulator.verdict import differences
 from simulator.workload import Workload, blocks
 
-LINGER_S = 0.3
-"""How long to listen for bytes that should not come, after all expected ones have."""
 FULL_LIMIT_BYTES = 1 << 30
+
+NOTHING = (
+    "the clients received nothing at all: is a sequencer running (`parade status`)? "
+    "A deployment that numbers the events itself (PARADE_NUMBERING=parade) needs --producers"
+)
 
 
 class Simulation:
@@ -26,38 +36,51 @@ class Simulation:
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan = plan
         self._console = console
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = progress_on(console)
 
     def run(self) -> Report:
-        """The verdict. ParadeError when the system can't be reached or does not serve the clients."""
+        """Run it. Raises ParadeError if the system can't be reached or does not serve the clients."""
         plan = self._plan
-        clients = Clients((plan.host, plan.client_port), list(self._users()), plan.timeout_s)
-        source: Source | None = None
+        kind = Returners if plan.resume else Clients
+        answers = selectors.DefaultSelector()
+        # Before the clients connect: `select` takes only low file descriptors.
+        source: AckedSource | Source | None = None
+        clients = kind((plan.host, plan.client_port), list(self._users()), plan.timeout_s)
         try:
             with self._progress:
                 opening = Opening(plan, self._progress)
                 opening.connect(clients)
-                source = opening.open_source()
-                first = opening.wait_until_served(source, clients)
+                source = self._open_source(opening, answers)
+                clients.also = [answers]
+                first = self._wait_until_served(opening, source, clients)
                 return self._measure(source, clients, first)
         finally:
             clients.close()
             if source is not None:
                 source.close()
+            answers.close()
 
     def _users(self) -> range:
         first = self._plan.work.first_user
         return range(first, first + self._plan.clients)
 
-    def _measure(self, source: Source, clients: Clients, first: int) -> Report:
+    def _open_source(self, opening: Opening, answers: selectors.BaseSelector) -> AckedSource | Source:
+        plan = self._plan
+        if not plan.acks:
+            return opening.open_source()
+        address = (plan.host, plan.event_port)
+        return opening.open_acked(AckedSource(address, plan.timeout_s, Ledger(), answers))
+
+    def _wait_until_served(self, opening: Opening, source: AckedSource | Source, clients: Clients | Returners) -> int:
+        if isinstance(clients, Clients):
+            return opening.wait_until_served(source, clients)
+        first = opening.wait_until_answered(clients)
+        if first != self._plan.work.first:
+            raise ParadeError(f"the deployment expects number {first} next: give --first {first}")
+        clients.begin(self._plan.work.seed, first, first + self._plan.work.events)
+        return first
+
+    def _measure(self, source: AckedSource | Source, clients: Clients | Returners, first: int) -> Report:
         plan = self._plan
         work = replace(plan.work, first=first)
         self._check_left_out(work)
@@ -70,24 +93,42 @@ class Simulation:
             sum(e.lines for e in expected.values()), sum(e.size for e in expected.values()),
             prepare_s=round(prepared - began, 2),
         )  # fmt: skip
-        clients.forget()
+        if isinstance(clients, Clients):
+            clients.forget()
         clients.keep = plan.full
-        interval_s = work.max_batch / plan.rate if plan.rate else None
-        if interval_s is None:
-            source.start(arrival)
-        else:
-            source.start_paced(arrival, interval_s)
-            clients.between = source.send_due
-            clients.due_s = lambda number: source.started_s + (number - first) // work.max_batch * interval_s
+        self._start(source, clients, work, arrival)
         cpu = time.process_time()
-        self._receive(source, clients, report)
+        receiving = Receiving(plan, self._console, self._progress, report.events)
+        receiving.run(clients, [source], lambda: min(1.0, clients.total / max(1, report.expected_bytes)))
+        if report.expected_bytes and not clients.total:
+            raise ParadeError(NOTHING)
         report.simulator_cpu_s = round(time.process_time() - cpu, 2)
         report.seconds = round(max(clients.last_byte_s - source.started_s, 0.0), 3)
         report.received_bytes = clients.total
-        report.differences = _differences(work, source, clients, expected, full=plan.full)
+        report.differences = differences(work, clients.all, expected, full=plan.full)
         if plan.rate:
             report.latency_ms = percentiles(clients.latencies, clients.weights)
+        if isinstance(clients, Returners):
+            report.connections = returning.facts(clients)
+        if isinstance(source, AckedSource):
+            report.acknowledged = acknowledged.facts([source])
+            report.differences += acknowledged.problems("the source", source, work.leave_out)
         return report
+
+    def _start(
+        self, source: AckedSource | Source, clients: Clients | Returners, work: Workload, arrival: Arrival
+    ) -> None:
+        rate = self._plan.rate
+        interval_s = work.max_batch / rate if rate else 0.0
+        if isinstance(source, AckedSource):
+            source.start(cut(work.first, work.first + work.events, work.max_batch, arrival), interval_s)
+        elif rate:
+            source.start_paced(arrival, interval_s)
+        else:
+            source.start(arrival)
+        if rate:
+            clients.between = lambda now_s: source.send_due(now_s) if now_s >= source.due_s else None
+            clients.due_s = lambda number: source.started_s + (number - work.first) // work.max_batch * interval_s
 
     def _check_left_out(self, work: Workload) -> None:
         number, last = work.leave_out, work.first + work.events - 1
@@ -101,11 +142,11 @@ class Simulation:
                 "may (PARADE_REACH): send fewer with --events"
             )
         self._console.print(
-            f"number {number} is left out: the stream will stand still there until `parade skip`",
+            f"number {number} is left out: the stream stops there until `parade skip`",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
 
-    def _prepare(self, work: Workload) -> tuple[Oracle, list[tuple[bytes, list[int]]]]:
+    def _prepare(self, work: Workload) -> tuple[Oracle, Arrival]:
         task = self._progress.add_task("preparing events", total=work.events)
         oracle = Oracle(self._users(), keep=self._plan.full)
         arrival = []
@@ -114,63 +155,6 @@ class Simulation:
             arrival.append(arrivals(block))
             self._progress.advance(task, len(block.kinds))
             if self._plan.full and sum(e.size for e in oracle.expected.values()) > FULL_LIMIT_BYTES:
-                raise ParadeError("--full would keep over 1 GiB: take fewer events or clients")
+                raise ParadeError("--full would keep over 1 GiB: use fewer events or clients")
         self._progress.remove_task(task)
         return oracle, arrival
-
-    def _receive(self, source: Source, clients: Clients, report: Report) -> None:
-        task = self._progress.add_task("receiving", total=report.expected_bytes)
-        quiet_since = time.monotonic()
-        shown = logged = 0.0
-        while clients.total < report.expected_bytes:
-            got = clients.receive(min(0.1, source.due_s - time.monotonic()))
-            now = time.monotonic()
-            source.send_due(now)
-            if got:
-                quiet_since = now
-            if now - quiet_since > self._plan.timeout_s or source.error is not None:
-                return
-            if now - shown > 0.2:
-                self._progress.update(task, completed=clients.total)
-                shown = now
-            logged = self._log(clients.total / report.expected_bytes * report.events, logged)
-            time.sleep(PAUSE_S if clients.due_s is None else SHORT_PAUSE_S)
-        end = time.monotonic() + LINGER_S
-        while time.monotonic() < end:
-            clients.receive(0.05)
-        self._progress.remove_task(task)
-
-    def _log(self, done: float, logged: float) -> float:
-        interval = self._plan.log_interval
-        if interval and not self._console.is_terminal and done - logged >= interval:
-            self._console.print(f"about {done:,.0f} of {self._plan.work.events:,} events")
-            return done
-        return logged
-
-
-def _differences(
-    work: Workload, source: Source, clients: Clients, expected: dict[int, Expected], *, full: bool
-) -> list[str]:
-    compared = [_difference(client, expected[client.user], full) for client in clients.all]
-    found = [difference for difference in compared if difference is not None]
-    if work.leave_out is not None and found:
-        waited = f"everything behind number {work.leave_out}, which was left out, has to be waited for until it is"
-        found.insert(0, f"{waited} skipped (`parade skip`)")
-    if source.error is not None:
-        found.insert(0, f"the event source lost its connection: {source.error}")
-    return found
-
-
-def _difference(client: Client, expected: Expected, full: bool) -> str | None:
-    if (client.size, client.checksum) == (expected.size, expected.checksum):
-        return None
-    text = f"user {client.user}: received {client.size:,} bytes of {expected.size:,}"
-    if client.closed:
-        text += ", then the connection was closed"
-    if not full:
-        return text + " (--full shows the first difference)"
-    pairs = zip(client.received.splitlines(), expected.bytes.splitlines(), strict=False)
-    for number, (got, wanted) in enumerate(pairs, 1):
-        if got != wanted:
-            return text + f"; line {number} is {got!r} instead of {wanted!r}"
-    return text + "; one is the beginning of the other"

@@ -16,16 +16,16 @@ def dashboard_command(
         str | None,
         typer.Option(
             envvar="PARADE_DASHBOARD_PASSWORD",
-            help="what the browser has to send; as an option, others on this machine can see it",
+            help="what the browser has to send; given as an option, others on this machine can see it",
             show_default="none",
         ),
     ] = None,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
 ) -> None:
-    """The same as a web page: the pipeline with its rates, charts, nodes, refused lines, and what is wrong.
+    """Serve a web page: the pipeline with its rates, charts, nodes, refused lines, and what is wrong.
 
-    Nothing can be changed there. Without a password it answers to localhost and to IP addresses only, no names.
+    The page changes nothing. Without a password it is served under localhost and IP addresses only, not under names.
     """
     # Imported only where it is used: an HTTP server takes time to load.
     from console.web import server

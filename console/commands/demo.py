@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from console.local import up
-from console.options import INTERRUPTED, Events, Seed, notes, settings_of
+from console.options import Events, Seed, notes, settings_of
+from runtime.errors import INTERRUPTED
 from runtime.service import raise_file_limit
 from simulator.plan import Plan
 from simulator.report import Report

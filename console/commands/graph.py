@@ -21,12 +21,14 @@ SCAN = 100
 
 def graph_command(
     user: Annotated[str, typer.Argument(help="user id")],
-    limit: Annotated[int, typer.Option(min=0, max=100_000, help="users to list of each kind")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=0, max=100_000, help="most followers, and most followed users, to list")
+    ] = 20,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
-    """Who follows a user and whom the user follows: how many, and some of them, in no particular order."""
+    """Show who follows a user and whom the user follows: how many, and some of them, in no particular order."""
     run(deployment(redis_url=redis_url, namespace=namespace), user, limit, as_json=as_json)
 
 

@@ -16,10 +16,11 @@ from rich.text import Text
 
 from console.files import written_whole
 from console.observe.snapshot import rejection
-from console.options import INTERRUPTED, Json, Namespace, RedisUrl, deployment
+from console.options import Json, Namespace, RedisUrl, deployment
 from console.terminal import terminal
 from contract.frames import after
 from contract.keys import Keys
+from runtime.errors import INTERRUPTED
 from runtime.redis.blocking import connected
 from runtime.settings import Settings
 
@@ -36,7 +37,7 @@ def rejected_command(
     export: Annotated[
         Path | None, typer.Option(dir_okay=False, help="write all entries to this file, as JSON lines")
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="then show what is refused from now on")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="keep running and show new entries")] = False,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
     as_json: Json = False,
@@ -46,7 +47,7 @@ def rejected_command(
     Bytes that are not printable text are shown as escapes, such as \\x1b. With --json, and in an exported file,
     `line_base64` has the exact bytes, line end included.
 
-    With --json one object a line: `parade rejected --count 0 --json | jq -r .reason | sort | uniq -c`.
+    With --json, one object per line: `parade rejected --count 0 --json | jq -r .reason | sort | uniq -c`.
     """
     settings = deployment(redis_url=redis_url, namespace=namespace)
     if export is not None:

@@ -86,9 +86,17 @@ def _parts(seen: Overview) -> list[tuple[str, str]]:
     return [
         ("sequencers", f"{leader}, {standbys} on standby"),
         ("listeners", listening),
-        ("nodes", f"{len(seen.nodes)}, with {seen.connections:,} clients"),
-        ("Redis memory", _memory(seen)),
+        ("nodes", f"{len(seen.nodes)}, with {seen.connections:,} clients{_away(seen)}"),
+        ("Redis memory", f"{_memory(seen)}{_journal(seen)}"),
     ]
+
+
+def _away(seen: Overview) -> str:
+    return f"; {seen.places.away:,} users away" if seen.places and seen.places.kept else ""
+
+
+def _journal(seen: Overview) -> str:
+    return f"; the journal reaches back {duration(seen.places.journal_s)}" if seen.places else ""
 
 
 def _memory(seen: Overview) -> str:
@@ -101,7 +109,7 @@ def _memory(seen: Overview) -> str:
 
 
 def nodes(seen: Overview, most: int | None = None) -> RenderableType:
-    """One row a node."""
+    """One row per node."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("node", no_wrap=True, overflow="ellipsis", max_width=20)
     for name in ("clients", "notif./s", "bytes/s", "behind", "slow", "unsent", "silent"):
@@ -114,7 +122,7 @@ def nodes(seen: Overview, most: int | None = None) -> RenderableType:
 
 
 def _is_odd(node: Node) -> bool:
-    return node.is_stalled or node.silent_s >= SILENT_S or bool(node.not_ready)
+    return node.is_stalled or bool(node.left_behind) or node.silent_s >= SILENT_S or bool(node.not_ready)
 
 
 def _row(node: Node) -> list[str]:
@@ -123,7 +131,7 @@ def _row(node: Node) -> list[str]:
         f"{node.connections:,}",
         "-" if node.notifications_per_s is None else f"{node.notifications_per_s:,.0f}",
         "-" if node.bytes_per_s is None else size(node.bytes_per_s),
-        f"{node.batches_behind:,}",
+        f"{node.batches_behind:,} {node.left_behind}".rstrip(),
         f"{node.slow_clients:,}",
         size(node.unsent_bytes),
         duration(node.silent_s),

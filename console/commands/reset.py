@@ -12,7 +12,7 @@ from runtime.redis.url import redacted
 
 
 def reset_command(
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask for confirmation")] = False,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
 ) -> None:

@@ -4,6 +4,7 @@ import http.client
 import json
 import sys
 import urllib.request
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -11,20 +12,23 @@ from rich.console import Console
 
 from console.observe import redis_calls
 from console.options import Events, Host, Json, Namespace, RedisUrl, Seed, deployment, notes
+from contract.events import BARE_BYTES
 from runtime.errors import ParadeError, RedisUnavailableError
 from runtime.printable import printable
 from runtime.service import raise_file_limit
-from runtime.settings import Settings
+from runtime.settings import Settings, environment_name
+from simulator.numbered import NumberedSimulation
+from simulator.payload import MOST, Sizes
 from simulator.plan import Plan
 from simulator.run import Simulation
 from simulator.workload import Workload
 
 DEFAULT_CLIENTS = 100
 TIMEOUT_MS, LEFT_OUT_TIMEOUT_MS = 20_000, 300_000
-"""How long a simulation waits for the next byte; a person needs longer to look and to skip."""
+"""Longest wait for the next byte; with --leave-out a person needs time to look and to skip."""
 FRESH_USERS = 1000
-"""Each simulation has new users, who follow no one yet: ids begin at 1 in a new deployment, and this many times the
-first sequence number later."""
+"""User ids set aside for each sequence number before the first one, so that each simulation has new users, who follow
+no one yet."""
 
 EventPort = Annotated[
     int | None,
@@ -56,7 +60,7 @@ Timeout = Annotated[
     ),
 ]
 LogInterval = Annotated[
-    int, typer.Option(envvar="logInterval", min=0, help="events between two lines of progress in a log; 0: none")
+    int, typer.Option(envvar="logInterval", min=0, help="events between two progress lines in the log; 0: no lines")
 ]
 Mix = Annotated[str, typer.Option(help="weights of follows, unfollows, broadcasts, private, status")]
 Rate = Annotated[
@@ -76,6 +80,23 @@ ListenerHealth = Annotated[
 LeaveOut = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="never send sequence number N, so that all wait for it: see `parade skip`"),
+]
+Payload = Annotated[
+    str | None,
+    typer.Option(metavar="BYTES", help="size of each event's payload, text or raw bytes: 200, or 20:2000"),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="clients cut their connections at random, and come back where they were")
+]
+Acks = Annotated[
+    bool,
+    typer.Option("--acks", help="the source waits for acknowledgements, and sends again what a broken connection lost"),
+]
+ProducersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--producers", min=1, metavar="N", help="N sources without numbers, for PARADE_NUMBERING=parade; with --acks"
+    ),
 ]
 Full = Annotated[bool, typer.Option(help="keep all bytes and show the first difference")]
 
@@ -98,16 +119,29 @@ def simulate_command(
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
     leave_out: LeaveOut = None,
+    payload: Payload = None,
+    resume: Resume = False,
+    acks: Acks = False,
+    producers: ProducersOption = None,
     full: Full = False,
     as_json: Json = False,
 ) -> None:
     """Send events and be the user clients; check every byte that arrives.
 
-    Exit status 1 on any difference. Start the system first, with `parade up`. The names of the original
-    test program's environment variables (totalEvents, concurrencyLevel, …) are taken too.
+    Exit status 1 on any difference. Start the system first, with `parade up`. The environment
+    variables of the original test program (totalEvents, concurrencyLevel, …) are read too.
 
     With --leave-out the stream stands still at that number: watch it with `parade top`, then give the number up
-    with `parade skip`. What is checked then is everything but that event.
+    with `parade skip`. Everything but that event is checked.
+
+    With --resume each client registers with `after=now`, cuts its connection a few times (also in the middle of
+    a line, by a TCP reset, or without a sign) and comes back with its cursor. Nodes may be killed meanwhile: all
+    lines of a client, over all its connections, must be those it is owed, each once. A RESET is a difference.
+
+    With --acks the source says HELLO, and every event must be acknowledged. Listeners may be killed meanwhile.
+
+    With --producers Parade numbers the events: each must get one number, and each producer's events must come in
+    its order, each once. All clients then register with `after=now`, and --acks is understood.
     """
     given = {"host": host, "event_port": event_port, "client_port": client_port}
     settings = deployment(**given, redis_url=redis_url, namespace=namespace)
@@ -115,15 +149,25 @@ def simulate_command(
     start = first or _next_number(settings, listener_health)
     first_user = (start - 1) * FRESH_USERS + 1
     work = Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user, leave_out)
+    work = replace(work, payload=_sizes(payload, settings.line_bytes) if payload else None)
     timeout_s = (timeout or (LEFT_OUT_TIMEOUT_MS if leave_out else TIMEOUT_MS)) / 1000
     where = (settings.host, settings.event_port, settings.client_port)
-    plan = Plan(work, clients, *where, timeout_s, settings.reach, rate, full, log_interval)
-    report = Simulation(plan, notes).run()
+    plan = Plan(work, clients, *where, timeout_s, settings.reach, rate, full, log_interval, resume, acks)
+    plan = replace(plan, producers=_producers(producers, work))
+    report = (NumberedSimulation if producers else Simulation)(plan, notes).run()
     if as_json:
         print(json.dumps(report.as_json(), indent=2))  # noqa: T201
     else:
         report.show(Console())
     sys.exit(0 if report.passed else 1)
+
+
+def _producers(count: int | None, work: Workload) -> int:
+    if count and work.leave_out is not None:
+        raise ParadeError("--leave-out needs numbers of the source's own, and --producers sends none")
+    if count and count > work.users:
+        raise ParadeError(f"--producers {count}: there must be as many users (--users {work.users}) at least")
+    return count or 0
 
 
 def _check_file_limit(clients: int) -> None:
@@ -133,7 +177,7 @@ def _check_file_limit(clients: int) -> None:
 
 
 def _next_number(settings: Settings, listener: str | None) -> int:
-    """Where the deployment expects the next source to go on, as far as it can be asked."""
+    """The sequence number that the deployment expects next; 1 when Redis can't be asked. ParadeError unless at rest."""
     try:
         found = _ask_listener(listener) if listener else redis_calls.position(settings)
     except RedisUnavailableError as problem:
@@ -148,7 +192,7 @@ def _next_number(settings: Settings, listener: str | None) -> int:
 
 
 def _ask_listener(url: str) -> dict[str, int]:
-    if "@" in url:  # it would be sent nowhere, and shown in the error
+    if "@" in url:  # urllib would not send it, and the error would show it
         raise ParadeError("--listener-health takes no user and no password")
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/readyz", timeout=5) as answer:  # noqa: S310 (the user's own URL)
@@ -156,6 +200,22 @@ def _ask_listener(url: str) -> dict[str, int]:
         return {name: int(facts[name]) for name in ("next", "backlog", "waiting")}
     except (OSError, ValueError, KeyError, http.client.HTTPException) as problem:
         raise ParadeError(f"the listener's health at {url} does not say the next number: {problem}") from None
+
+
+def _sizes(text: str, line_bytes: int) -> Sizes:
+    least, _, most = text.partition(":")
+    try:
+        found = Sizes(int(least), int(most or least))
+    except ValueError:
+        found = Sizes(1, 0)
+    if not 0 <= found.least <= found.most <= MOST:
+        raise ParadeError(f"--payload {text}: give a size in bytes, or the least and the most, for example 20:2000")
+    if found.most > line_bytes - BARE_BYTES:
+        raise ParadeError(
+            f"--payload {text}: lines would have up to {found.most + BARE_BYTES:,} bytes, and listeners refuse those "
+            f"over {line_bytes:,}: set {environment_name('line_bytes')} for them, and for this command"
+        )
+    return found
 
 
 def _mix(text: str) -> tuple[float, ...]:

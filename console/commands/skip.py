@@ -1,6 +1,6 @@
 """`parade skip`: gives up sequence numbers that will never come.
 
-The request goes through the event stream, so that the sequencer carries it out at one place in the order. The command
+The request goes through the event stream, so that the sequencer carries it out at one point in the order. The command
 asks, waits, and says what was given up.
 """
 
@@ -78,7 +78,9 @@ def run(settings: Settings, to: int | None, *, as_json: bool) -> None:
 def _target(now: Snapshot, to: int | None) -> int:
     next_number, lowest = now.number("next"), now.lowest_waiting
     if now.lease is None:
-        raise ParadeError("no process sequences, so none could skip: start a sequencer (`parade status` says more)")
+        raise ParadeError(
+            "no process sequences, so the request would wait: start a sequencer (`parade status` says more)"
+        )
     if to is None:
         if lowest is None or lowest <= next_number:
             raise ParadeError(f"nothing is missing: no event waits, and the next number is {next_number}")
@@ -103,7 +105,7 @@ def _wait(client: "redis.Redis", keys: Keys, target: int) -> Snapshot:
 
 
 def _what_happened(client: "redis.Redis", keys: Keys, since_ms: str, before: Snapshot, after: Snapshot) -> Skipped:
-    # What the sequencer recorded since, and not what was missing when we looked: it may have come meanwhile.
+    # Take what the sequencer recorded, and not what was missing when we looked: it may have come meanwhile.
     entries: Any = client.xrange(keys.rejected, since_ms)
     recorded = [rejection(*each) for each in entries]
     return Skipped(

@@ -7,8 +7,9 @@ import time
 from rich.text import Text
 
 from console.commands.render import flow, header, nodes, standing, warnings
-from console.observe.compare import overview, read
+from console.observe.compare import overview
 from console.observe.overview import Overview
+from console.observe.snapshot import read
 from console.options import Json, Namespace, RedisUrl, deployment
 from console.terminal import terminal
 from runtime.redis.blocking import connected
@@ -19,7 +20,7 @@ BETWEEN_S = 1.2
 
 
 def status_command(redis_url: RedisUrl = None, namespace: Namespace = None, as_json: Json = False) -> None:
-    """One screen of truth: where the stream stands, who does the work, and what is wrong.
+    """Show where the stream stands, who does the work, and what is wrong.
 
     Exit status 0 when all is well and 1 when something is wrong, so that it serves as a check. Each warning says
     what to do. Rates and latencies cover about one second. Everything comes from Redis, so it works from any

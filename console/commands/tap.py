@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 from console.observe import redis_calls
-from console.options import INTERRUPTED, Json, Namespace, RedisUrl, deployment
+from console.options import Json, Namespace, RedisUrl, deployment
 from console.terminal import terminal
 from contract.events import is_user_id
 from contract.frames import Frame, safe_batch
 from contract.keys import Keys
-from runtime.errors import ParadeError
+from runtime.errors import INTERRUPTED, ParadeError
 from runtime.printable import printable
 from runtime.redis.blocking import connected
 from runtime.redis.data import shown
@@ -55,7 +55,7 @@ def tap_command(
     Broadcasts are shown once, as for everyone. Nothing is published for users who are not connected. The tap only
     listens: when it can't keep up, Redis disconnects it, and no client notices.
 
-    With --json one object a line: `parade tap --all --json | jq -r 'select(.kind == "P").line'`.
+    With --json, one object per line: `parade tap --all --json | jq -r 'select(.kind == "P").line'`.
     """
     settings = deployment(redis_url=redis_url, namespace=namespace)
     if run(settings, users or [], everyone=everyone, as_json=as_json):
@@ -86,10 +86,11 @@ def run(settings: Settings, users: list[str], *, everyone: bool, as_json: bool) 
 
 def decoded(user: str, lines: bytes) -> list[Notification]:
     """The lines of one message."""
-    return [_notification(user, line) for line in map(printable, lines.splitlines())]
+    return [_notification(user, line) for line in lines.removesuffix(b"\n").split(b"\n")]
 
 
-def _notification(user: str, line: str) -> Notification:
+def _notification(user: str, raw: bytes) -> Notification:
+    line = printable(raw.removesuffix(b"\r"))
     sequence, kind, origin, *_ = [*line.split("|"), "", ""]
     if not (sequence.isascii() and sequence.isdecimal()):
         return Notification(user, 0, "", "", line)  # published by another program

@@ -3,7 +3,7 @@
 Rules kept here:
 
 - However it ends (`q`, Ctrl-C, a signal, an error), the terminal is as it was before.
-- Redis going away ends nothing: the last figures stay, with what is wrong above them.
+- While Redis is away it keeps running: the last figures stay, with the problem above them.
 """
 
 import io
@@ -31,11 +31,12 @@ from rich.text import Text
 
 from console.commands.render import header, nodes, size, sparkline, standing, warnings
 from console.files import written_whole
-from console.observe.compare import Snapshot, overview, read
+from console.observe.compare import overview
 from console.observe.overview import Overview
-from console.options import INTERRUPTED, Namespace, RedisUrl, deployment
+from console.observe.snapshot import Snapshot, read
+from console.options import Namespace, RedisUrl, deployment
 from console.terminal import terminal
-from runtime.errors import ParadeError, RedisUnavailableError
+from runtime.errors import INTERRUPTED, ParadeError, RedisUnavailableError
 from runtime.printable import printable
 from runtime.redis.blocking import connected, told
 from runtime.settings import Settings
@@ -48,9 +49,9 @@ COMPARED = 4
 HISTORY = 120
 """A minute of looks."""
 FIXED_LINES = 20
-"""Lines of the screen beside nodes and what is wrong."""
+"""Lines of the screen that are neither nodes nor warnings."""
 LABELS_WIDTH = 30
-"""Of a drawn line: its name and its last value."""
+"""Columns left of a drawn line: its name and its last value."""
 SVG_S = 10.0
 SVG_SIZE = (100, 32)
 QUIT = (b"q", b"Q", b"\x04")
@@ -87,13 +88,13 @@ def top_command(
     namespace: Namespace = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=1, help="end after so long", show_default=f"`q` ends it; {SVG_S:g} with --svg"),
+        typer.Option(min=1, help="seconds until it ends", show_default=f"`q` ends it; {SVG_S:g} with --svg"),
     ] = None,
     svg: Annotated[
         Path | None, typer.Option(dir_okay=False, help="draw the last screen into this file, without a terminal")
     ] = None,
 ) -> None:
-    """The status live, twice a second, with the last minute of each rate; `q` quits."""
+    """Show the status live, twice a second, with the last minute of each rate; `q` quits."""
     settings = deployment(redis_url=redis_url, namespace=namespace)
     if svg is not None:
         draw(settings, svg, seconds or SVG_S)
@@ -109,7 +110,7 @@ def run(settings: Settings, seconds: float | None) -> bool:
     settings = settings.model_copy(update={"redis_timeout_s": ANSWER_S})
     try:
         with connected(settings) as client:
-            read(client, settings.keys)  # no Redis at all is an error, and not a screen
+            read(client, settings.keys)  # without Redis at the start it is an error, not a screen
             with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
                 for each in _pictures(client, settings, console, lambda: pressed(EVERY_S), seconds):
                     live.update(each, refresh=True)
@@ -119,7 +120,7 @@ def run(settings: Settings, seconds: float | None) -> bool:
 
 
 def draw(settings: Settings, path: Path, seconds: float) -> None:
-    """Look on for so long, then draw what a terminal would show into an SVG file."""
+    """Watch for `seconds`, then draw what a terminal would show into an SVG file."""
     width, height = SVG_SIZE
     canvas = Console(
         record=True, file=io.StringIO(), width=width, height=height, force_terminal=True, color_system="truecolor",
@@ -167,11 +168,11 @@ def _pictures(
 def picture(
     seen: Overview | None, history: History, problem: str, settings: Settings, console: Console
 ) -> RenderableType:
-    """One screen; `problem` says why there is no news this time."""
+    """One screen; `problem` says why its figures are old."""
     away = [Text(printable(problem), "bold red")] if problem else []
     if seen is None:
         return Group(*away)
-    # Where it does not fit, what is wrong comes first and nodes are what is cut off.
+    # On a small screen the warnings stay and the list of nodes is cut.
     most_nodes = max(1, console.height - FIXED_LINES - 2 * len(seen.warnings) - len(away))
     wrong = [*away, *warnings(seen)]
     lines, parts = _lines(history, console.width), (standing(seen), Text(), nodes(seen, most_nodes))
@@ -220,5 +221,5 @@ def _keys() -> Iterator[Callable[[float], bytes]]:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    # As an exception it passes through everything that puts the terminal in order.
+    # As an exception it passes through the `finally` that restores the terminal.
     sys.exit(128 + number)

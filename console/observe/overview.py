@@ -62,7 +62,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Numbers that others wait for: all from `first` to `last` are missing, and more may be behind them."""
+    """Missing numbers that other events wait for: all from `first` to `last`; behind them more may be missing."""
 
     first: int
     last: int
@@ -72,6 +72,8 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
+    """A listener that reports."""
+
     name: str
     sources: int
     lines_per_s: float | None
@@ -81,6 +83,8 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Sequencer:
+    """A sequencer that reports, leading or standing by. `token` is what it puts into the lease."""
+
     name: str
     token: str
     is_leader: bool
@@ -97,7 +101,9 @@ class Node:
     users: int
     batches_behind: int
     is_stalled: bool
-    """It owes batches and has written none since the snapshot before."""
+    """It is behind, and has written no batch since the snapshot before."""
+    left_behind: str
+    """Why the others go on without it (`gone`, `stalled`, `slow`); empty while they wait for it."""
     silent_s: float
     notifications_per_s: float | None
     bytes_per_s: float | None
@@ -111,10 +117,18 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A service that stopped reporting and has not said that it ends."""
+    """A service that stopped reporting without withdrawing its report."""
 
     name: str
     silent_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting in which services disagree; `values` has each value with one process that has it."""
+
+    setting: str
+    values: list[tuple[float, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +138,25 @@ class Memory:
     used_bytes: int
     most_bytes: int
     policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The users whose place is kept, and whether the journal reaches back as far as they may be away."""
+
+    away: int
+    kept: int
+    away_s: float
+    """How long a place is kept."""
+    journal_s: float
+    """How far the journal reaches back."""
+    journal_is_full: bool
+    """It gives batches up for their bytes, and not for their age."""
+
+    @property
+    def are_short(self) -> bool:
+        """Users who come back in time may find that the journal is too short. One that is only young will grow."""
+        return self.kept > 0 and self.journal_is_full and self.journal_s < self.away_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +179,12 @@ class Overview:
     listeners: list[Listener]
     nodes: list[Node]
     lost: list[Lost]
+    differences: list[Difference]
+    places: Places | None
+    """None while no sequencer leads, or one of an older version."""
     memory: Memory | None
+    is_volatile: bool
+    """Redis writes no append-only file, although a sequencer's settings want one."""
     rejected_entries: int
     rejected: list[Rejection]
     warnings: list[Concern] = field(default_factory=list)

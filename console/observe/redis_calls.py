@@ -15,8 +15,8 @@ from runtime.redis.data import number_in
 from runtime.settings import Settings
 
 
-def is_sequencing(settings: Settings) -> str | None:
-    """Who holds the lease, if anyone."""
+def lease_holder(settings: Settings) -> str | None:
+    """The token of the sequencer that holds the lease; None when there is none."""
     with connected(settings) as client:
         holder = client.get(settings.keys.lease)
     return holder.decode(errors="surrogateescape") if isinstance(holder, bytes) else None
@@ -62,9 +62,9 @@ def nodes_of(client: "redis.Redis", keys: Keys, user: str) -> list[str]:
 
 
 def refuse_while_sequencing(settings: Settings) -> None:
-    """ParadeError while someone sequences."""
+    """Raise ParadeError while a sequencer holds the lease."""
     try:
-        holder = is_sequencing(settings)
+        holder = lease_holder(settings)
     except RedisDataError:  # a malformed lease is held by no process, and a reason to reset
         return
     if holder:
@@ -72,7 +72,7 @@ def refuse_while_sequencing(settings: Settings) -> None:
 
 
 def reset(settings: Settings) -> int:
-    """Delete every key of the deployment; returns how many. ParadeError while someone sequences."""
+    """Delete every key of the deployment; returns how many. ParadeError while a sequencer holds the lease."""
     refuse_while_sequencing(settings)
     deleted = 0
     with connected(settings) as client:

@@ -49,6 +49,8 @@ class Snapshot:
     rejected: tuple[Rejection, ...] = ()
     memory: dict[str, str] = field(default_factory=dict)
     """Empty when the Redis user may not ask for it."""
+    appends: bool | None = None
+    """Whether Redis writes an append-only file; None when its user may not ask."""
 
     def number(self, name: str) -> int:
         """A number of the state hash; 0 when it is not there."""
@@ -70,8 +72,9 @@ def read(client: "redis.Redis", keys: Keys) -> Snapshot:
     pipe.xlen(keys.rejected)
     pipe.xrevrange(keys.rejected, count=REJECTED_SHOWN)
     pipe.info("memory")
+    pipe.info("persistence")
     commands = [args for args, _ in pipe.command_stack]
-    *answers, memory = pipe.execute(raise_on_error=False)
+    *answers, memory, persistence = pipe.execute(raise_on_error=False)
     for command, answer in zip(commands, answers, strict=False):
         if isinstance(answer, Exception):
             answer.command = command  # type: ignore[attr-defined]
@@ -92,6 +95,7 @@ def read(client: "redis.Redis", keys: Keys) -> Snapshot:
         rejected=tuple(rejection(entry_id, fields) for entry_id, fields in newest),
         # A restricted Redis user may not be allowed to ask; everything else is shown all the same.
         memory={} if isinstance(memory, Exception) else {name: str(memory.get(name, "")) for name in MEMORY_FIELDS},
+        appends=None if isinstance(persistence, Exception) else bool(persistence.get("aof_enabled")),
     )
 
 

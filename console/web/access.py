@@ -29,7 +29,7 @@ class Refusal:
 WRONG_HOST = Refusal(
     421, "Without a password the dashboard answers to localhost and to IP addresses only. Set one to use a name."
 )
-WRONG_SITE = Refusal(403, "The dashboard is not for other pages.")
+WRONG_SITE = Refusal(403, "Other pages may not use the dashboard.")
 TOO_MANY = Refusal(429, "Too many wrong passwords came from this address, or from all together. Try again later.")
 NO_PASSWORD = Refusal(401, "The dashboard needs its password; any user name will do.")
 
@@ -100,10 +100,10 @@ def _bare(host: str) -> str:
 
 
 def _is_foreign(asked: Mapping[str, str], path: str) -> bool:
-    """Whether a browser asks for another page: one of another site, or of another port of this host.
+    """Whether the request comes from another page: one of another site, or of another port of this host.
 
     Such a page may link to the dashboard but not take up seats. Browsers send `Sec-Fetch-Site` to HTTPS and loopback
-    only (https://www.w3.org/TR/fetch-metadata/); elsewhere an `Origin` shows an event source of theirs.
+    only (https://www.w3.org/TR/fetch-metadata/); elsewhere `Origin` reveals an event source that it opened.
     """
     origin = asked.get("Origin")
     if origin is not None and urlsplit(origin).netloc != asked.get("Host"):

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from console.observe.compare import overview, read
+from console.observe.compare import overview
 from console.observe.overview import Overview
-from console.observe.snapshot import Snapshot
+from console.observe.snapshot import Snapshot, read
 from runtime.errors import ParadeError
 from runtime.printable import printable
 from runtime.redis.blocking import connected
@@ -23,8 +23,8 @@ LOOK_S = 1.0
 SPAN_S = 300
 """How far the charts reach back."""
 LOOKS_APART = 2
-"""Rates come from the difference to the look before the last one. Services report once a second, so between two looks
-one second apart there is at times no report."""
+"""Rates come from the difference to the look before the last one. Services report once a second, so two looks that are
+one second apart may have no report between them."""
 
 
 class Live:

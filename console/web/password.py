@@ -2,10 +2,10 @@
 
 Rules kept here:
 
-- An address may be wrong FREE times. After that it waits before its next password is checked, right or wrong: a second,
-  then twice as long each time, up to LONGEST_S. After FORGOTTEN_S without a wrong one it starts over.
-- Addresses that were never right may be wrong EACH_SECOND times a second together, and BURST times at once. Those that
-  were right before are exempt, so guesses from very many addresses do not keep them out.
+- An address may send FREE wrong passwords. After that it waits before its next one is checked, right or wrong: one
+  second, then twice as long each time, up to LONGEST_S. After FORGOTTEN_S without a wrong one it starts over.
+- Addresses that never sent the right password share EACH_SECOND wrong ones a second, and BURST at once. Those that sent
+  it before are exempt, so guesses from very many addresses do not keep them out.
 - Up to MOST_ADDRESSES of each kind are remembered, the latest. An IPv6 network (/64) counts as one address, since its
   holder has all of its addresses.
 """
@@ -25,7 +25,7 @@ MOST_ADDRESSES = 1_000
 
 @dataclass(slots=True)
 class Wrong:
-    """What an address got wrong: how often, when last, and until when it waits."""
+    """The wrong passwords of an address: how many, when the last, and until when it waits."""
 
     count: int = 0
     last_s: float = 0.0
@@ -43,7 +43,7 @@ class Password:
         self._counted_s = 0.0
 
     def wait_s(self, address: str, now_s: float) -> float:
-        """How long from now on passwords of this address are not looked at; 0: this one is."""
+        """Seconds until a password of this address is checked; 0: now."""
         name = network(address)
         wrong = self._wrong.get(name)
         own = wrong.until_s - now_s if wrong else 0.0
@@ -53,7 +53,7 @@ class Password:
         return max(own, shared, 0.0)
 
     def is_right(self, given: bytes, address: str, now_s: float) -> bool:
-        """Whether this is the password; remembers what the address did. Only when it need not wait."""
+        """Whether this is the password; remembers the outcome for the address. Only when `wait_s` is 0."""
         name = network(address)
         if hmac.compare_digest(given, self._password):
             _remember(self._right, name, None)
@@ -72,7 +72,7 @@ class Password:
 
 
 def network(address: str) -> str:
-    """What counts as one address: itself, or its network of IPv6."""
+    """What counts as one address: itself, or its network (/64) for IPv6."""
     try:
         given = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

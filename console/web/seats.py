@@ -7,7 +7,7 @@ fewer than the newcomer's. So an address that takes all seats keeps out only its
 from collections.abc import Callable
 
 Leave = Callable[[], object]
-"""Makes a viewer go."""
+"""Ends a viewer's stream."""
 
 
 class Seats:

@@ -104,7 +104,7 @@ def _access(secret: str | None, log: PeerLog) -> Middleware:
     clock = asyncio.get_running_loop().time
 
     def without_password(request: web.Request) -> web.Response | None:
-        """The answer when the password is missing, wrong, or not looked at yet; None to go on."""
+        """The answer when the password is missing, wrong, or not checked yet; None when it is right or not needed."""
         if password is None:
             return None
         given, address = given_password(request.headers), guarded.exchange(request).peer

@@ -7,12 +7,16 @@ Rules kept here:
 - Once `pressure.py` checks a client that is behind, `write` fills a buffer here, since a transport takes more memory
   for the same bytes. From there they are handed to the transport in parts, in order.
 - A connection is among the users from its registration until it is closed or has ended, whichever comes first.
+- Whoever opted in pays for what that brings: `write` is then a method of its own, which notes that something was
+  written (`fanout/marks.py`).
 """
 
 import asyncio
 from collections.abc import Callable
 
+from fanout.clients.newcomer import Newcomer
 from fanout.clients.pressure import Standing
+from fanout.clients.registration import Registered
 from fanout.clients.server import ClientServer
 from fanout.clients.users import Users
 from runtime.edge.admission import Admission
@@ -30,13 +34,19 @@ class ClientConnection:
         self.user_id = b""
         self.standing = Standing()
         self.write: Callable[[bytes], None]
+        self.opted_in = False
+        self.is_quiet = False
+        """It opted in, and nothing was written to it since this was set."""
+        self._direct: Callable[[bytes], None]
+        """How it is written to while it keeps up."""
         self._clients = clients
         self._admission = Admission(clients.limits, clients.settings.proxy_protocol)
         self._users: Users | None = None
         """The users it belongs to; None before it registers, and after it has left."""
         self._held = bytearray()
         self._handed_bytes = 0
-        self._paused = False
+        self.is_behind = False
+        """Its transport has more than it should keep."""
         self._transport: asyncio.Transport
 
     @property
@@ -53,20 +63,36 @@ class ClientConnection:
 
     def _begin_writing(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self.write = transport.write
+        self.write = self._direct = transport.write
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
 
-    def _join(self, user_id: bytes) -> None:
+    def _join(self, registered: Registered) -> None:
         """Serve this user. RefusedError when the user comes too often."""
+        user_id = registered.user_id
         self._clients.may_join(user_id, self.address)
         self.user_id = user_id
         self._users = self._clients.users
-        self._users.add(user_id, self)
+        if registered.opted_in:
+            self.opted_in = True
+            self.write = self._direct = self._write_noted
+            self._users.add_newcomer(Newcomer(user_id, self, registered.after))
+            self._clients.wake.set()
+        else:
+            self._users.add(user_id, self)
         self._clients.log.debug("client_registered", peer=self.peer, user=user_id.decode())
         self._clients.changed.set()
 
-    def close(self) -> None:
-        """Close after the rest is sent; nothing more is written, so the last line is whole."""
+    def _write_noted(self, data: bytes) -> None:
+        self.is_quiet = False
+        self._transport.write(data)
+
+    def close(self, reason: str = "", max_wait_ms: int = 0) -> None:
+        """Close after the rest is sent; nothing more is written, so the last line is whole.
+
+        With a reason, one that opted in is told it before: `BYE <reason> <max_wait_ms>`.
+        """
+        if reason and self.opted_in and self._users is not None:
+            self.write(f"BYE {reason} {max_wait_ms}\n".encode())
         self._resign()
         if self._held:
             self._hand_on(len(self._held))
@@ -77,31 +103,34 @@ class ClientConnection:
         self._resign()
         self._transport.abort()
 
-    def _leave(self, reason: str) -> None:
+    def _leave(self, reason: str, forget: bool = False) -> None:
         if self._users is not None:
             if self.standing.aside:
                 self._clients.slow_client_left(self)
             self._clients.log.debug("client_left", peer=self.peer, reason=reason, user=self.user_id.decode())
-            self._resign()
+            self._resign(forget)
 
-    def _resign(self) -> None:
+    def _resign(self, forget: bool = False) -> None:
         if self._users is not None:
-            self._users.remove(self.user_id, self, asyncio.get_running_loop().time())
+            self._users.remove(self.user_id, self, asyncio.get_running_loop().time(), forget)
             self._users = None
+            self._clients.opted_in.pop(self, None)
             self._clients.changed.set()
 
     # Falling behind and catching up. The transport calls the first two: its buffer is full, or it has room again.
 
     def pause_writing(self) -> None:
-        self._paused = True
+        self.is_behind = True
         self._clients.behind.add(self)
 
     def resume_writing(self) -> None:
-        self._paused = False
-        while self._held and not self._paused:
+        self.is_behind = False
+        while self._held and not self.is_behind:
             self._hand_on(HANDED_BYTES)
-        if not self._paused:
+        if not self.is_behind:
             self.caught_up()
+            if self.opted_in:
+                self._clients.wake.set()
 
     def unsent_bytes(self) -> int:
         """Bytes that the kernel has not taken yet."""
@@ -129,7 +158,7 @@ class ClientConnection:
         if self.standing.aside:
             self._clients.counts_again(self.address)
         self.standing = Standing()
-        self.write = self._transport.write
+        self.write = self._direct
 
     def _hand_on(self, most: int) -> None:
         if len(self._held) <= most:  # the usual case, in which nothing is copied

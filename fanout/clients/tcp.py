@@ -1,26 +1,30 @@
-"""What a client sends over TCP: its registration, and input that is ignored.
+"""What a client sends over TCP: its registration, BYE if it opted in, and input that is ignored.
 
 Rules kept here:
 
-- A client gets event lines only, or one line `ERROR <reason>` before it is closed because it is not let in or its
-  registration is wrong.
+- A client that sent a bare registration line gets event lines only. Any client gets one line `ERROR <reason>` before it
+  is closed because it is not let in or its registration is wrong.
 - A client that ends its sending side is closed. TCP says the same when a client closes altogether, and most
   do; serving such a connection would keep each user who left online until the next write fails.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import cast
 
-from contract.events import is_user_id
 from fanout.clients.connection import ClientConnection
-from fanout.clients.server import ClientServer
+from fanout.clients.registration import Registered, Registration
+from fanout.clients.server import ClientServer, TooManyAtOnceError
 from fanout.stats import HALF_CLOSED
 from runtime.edge.admission import RefusedError
 
-REGISTRATION_BYTES = 64
+SAID_BYTES = 64
+"""How much is kept of a line that a client says after its registration."""
 IGNORED_PAUSE_S = 0.02
 """Pause in reading a client that sends more than its registration: one that floods takes no time from others."""
+
+_bye = re.compile(rb"(?:\A|\n)BYE(?: [^\n]*)?\r?\n").search
 
 
 class Client(ClientConnection, asyncio.Protocol):
@@ -28,7 +32,8 @@ class Client(ClientConnection, asyncio.Protocol):
 
     def __init__(self, clients: ClientServer) -> None:
         super().__init__(clients)
-        self._line = b""
+        self._registration = Registration()
+        self._said = b""
         self._deadline: asyncio.TimerHandle | None = None
 
     # asyncio.Protocol
@@ -48,6 +53,8 @@ class Client(ClientConnection, asyncio.Protocol):
         if self._transport.is_closing():
             return
         if self.user_id:
+            if self.opted_in:
+                self._hear(data)
             self._ignore()
             return
         try:
@@ -55,12 +62,13 @@ class Client(ClientConnection, asyncio.Protocol):
         except RefusedError as refusal:
             self._not_let_in(str(refusal))
             return
-        self._line += data[: REGISTRATION_BYTES + 1]
-        line, end, _ = self._line.partition(b"\n")
-        if len(line) >= REGISTRATION_BYTES:
-            self._refuse(f"a registration line has at most {REGISTRATION_BYTES} bytes")
-        elif end:
-            self._register(line.removesuffix(b"\r"))
+        try:
+            complete = self._registration.feed(data)
+        except RefusedError as refusal:
+            self._refuse(str(refusal))
+            return
+        if complete:
+            self._register(*complete)
 
     def eof_received(self) -> None:
         self._leave("closed by the client")
@@ -78,33 +86,46 @@ class Client(ClientConnection, asyncio.Protocol):
 
     # Registration
 
-    def _register(self, user_id: bytes) -> None:
-        if not is_user_id(user_id):
-            self._refuse("a user id is 1 to 20 digits without a leading zero")
-            return
+    def _register(self, registered: Registered, rest: bytes) -> None:
         try:
-            self._join(user_id)
+            self._join(registered)
+        except TooManyAtOnceError as refusal:
+            self._refuse(str(refusal), f"BYE busy {refusal.max_wait_ms}" if registered.opted_in else "")
+            return
         except RefusedError as refusal:
             self._refuse(str(refusal))
             return
         self._cancel_deadline()
-        self._line = b""
+        if registered.opted_in and rest:
+            self._hear(rest)
+
+    def _hear(self, data: bytes) -> None:
+        """What a client says that opted in: BYE, or something that is ignored."""
+        said = self._said + data
+        if _bye(said):
+            self._leave("said BYE", forget=True)
+            self.close()
+        # The beginning of a line is enough to know that it is not BYE.
+        beginning = said.rfind(b"\n") + 1
+        self._said = said[beginning : beginning + SAID_BYTES]
 
     def _not_let_in(self, reason: str) -> None:
         connections = self._clients.limits.connections
         self._clients.log.warning("client_refused", peer=self.peer, reason=reason, connections=connections)
         self._turn_away(reason)
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, line: str = "") -> None:
         self._clients.log.info("registration_refused", peer=self.peer, reason=reason)
-        self._turn_away(reason)
+        self._turn_away(reason, line)
 
-    def _turn_away(self, reason: str) -> None:
+    def _turn_away(self, reason: str, line: str = "") -> None:
         self._cancel_deadline()
-        self._transport.write(f"ERROR {reason}\n".encode())
+        self._transport.write(f"{line or f'ERROR {reason}'}\n".encode())
         self._transport.close()
 
     def _ignore(self) -> None:
+        if self._transport.is_closing():
+            return
         self._transport.pause_reading()
         asyncio.get_running_loop().call_later(IGNORED_PAUSE_S, self._read_on)
 

@@ -1,7 +1,11 @@
 """A node's side towards Redis.
 
 feed.py        the subscription: messages gathered until the frame that closes the batch
-catch_up.py    what a node missed, read from the journal
+channels.py    the subscription's channels, and their confirmations
+reading.py     reads only while there is room
+strangers.py   what is not this deployment's (pure)
+catch_up.py    what a node or a client missed, read from the journal
+search.py      where in the journal a client goes on
 heartbeat.py   that the node is alive, and how far it has written
 beat.lua       writes a heartbeat, and answers with what is committed
 presence.py    posts joins and leaves to the stream; tells a join's way from end to end

@@ -9,6 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import Protocol
 
+from contract.frames import differ
 from contract.reports import REPORTS_LUA, parse_heartbeat
 from fanout.clients.users import Users
 from fanout.upstream.clock import RedisClock
@@ -64,6 +65,8 @@ class Heartbeat:
     ) -> None:
         self.committed = 0
         """The last batch that Redis is known to have."""
+        self.next = 0
+        """The number to be released next, as the last answer has it; 0: there is none yet."""
         self._node = node
         self._generation = generation
         self._link = link
@@ -74,25 +77,32 @@ class Heartbeat:
         self._keys = context.settings.keys
         self._silence_s = context.settings.tick_s + SILENCE_S
         self._now_s = context.now_s
+        self._sent_s = 0.0
 
-    async def enter(self) -> tuple[int, bytes]:
-        """Become a node of the deployment; returns the last batch before it, and its epoch."""
+    async def enter(self) -> tuple[int, bytes, bytes]:
+        """Become a node of the deployment; returns the last batch before it, its epoch, and the history."""
         await self._link.call("SCRIPT", "LOAD", BEAT.text)
         return await self._beat("new")
 
-    async def resume(self) -> tuple[int, bytes]:
-        """Be the same node on a new connection; returns the batch committed last, and its epoch.
+    async def resume(self) -> tuple[int, bytes, bytes]:
+        """Be the same node on a new connection; returns the batch committed last, its epoch, and the history.
 
         ExpelledError when it is no longer part of the deployment.
         """
         await self._link.call("SCRIPT", "LOAD", BEAT.text)
         return await self._beat(self._progress.written)
 
+    async def keep_alive(self) -> None:
+        """Report if the last report is a second old, beside other work. Errors as in `resume`."""
+        if self._now_s() - self._sent_s >= IDLE_BEAT_S:
+            await self._beat(self._progress.written)
+
     async def run(self) -> None:
         """Report the batch written last: soon after it changed, else every second.
 
         FrameLostError when batches are committed that have not been heard of, which is how the loss of the last
-        frame before a silence shows; also when Redis knows fewer batches than this node, to look into it.
+        frame before a silence shows; also when Redis knows fewer batches than this node, or has another history,
+        to look into it.
         """
         progress = self._progress
         while True:
@@ -102,10 +112,13 @@ class Heartbeat:
                     await progress.advanced.wait()
             progress.advanced.clear()
             heard = self._feed.last_batch
-            committed, _ = await self._beat(progress.written)
+            committed, _, history = await self._beat(progress.written)
+            if differ(history, self._feed.strangers.history):  # after a reset; its frames are not handed on
+                raise FrameLostError(f"Redis has history {history!r}, this node has {self._feed.strangers.history!r}")
+            self._feed.strangers.history = self._feed.strangers.history or history
             if committed < heard:
                 raise FrameLostError(f"Redis is at batch {committed}, this node has heard {heard}")
-            if committed > heard and self._now_s() - self._feed.heard_s > self._silence_s:
+            if committed > heard and self._feed.silent_s() > self._silence_s:
                 raise FrameLostError(f"batch {heard + 1} was committed and not heard of")
             await asyncio.sleep(BEAT_S)
 
@@ -117,12 +130,13 @@ class Heartbeat:
                 found.append(parse_heartbeat(text).connections)
         return found
 
-    async def _beat(self, batch: int | str) -> tuple[int, bytes]:
+    async def _beat(self, batch: int | str) -> tuple[int, bytes, bytes]:
         keys, arguments = self._keys, (self._node, batch, self._users.connections, self._generation)
-        sent_s = self._now_s()
-        committed, epoch, now_ms = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, *arguments)
+        self._sent_s = sent_s = self._now_s()
+        answer = await self._link.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, *arguments)
+        committed, epoch, now_ms, history, self.next = answer
         self.committed = max(self.committed, committed)
         self._clock.learn(now_ms / 1000, sent_s, self._now_s())
         if committed < 0:
             raise ExpelledError(f"node {self._node} is no longer part of the deployment")
-        return int(committed), epoch
+        return int(committed), epoch, history

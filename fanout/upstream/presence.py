@@ -10,13 +10,15 @@ A join's way, from a client's registration line to "live":
      5  fanout/clients/users.py       Users.take_pending: all who came and left meanwhile go into one entry.
      6  fanout/upstream/feed.py       Feed.subscribe: Redis has confirmed the channel before the join is posted, so no
                                       line of the batch that consumes it is missed.
-     7  here, announce.lua            _post: the entry is in the stream, unless a later generation has begun.
+     7  here, announce.lua            _post: the entry is in the stream, unless a later generation has begun. It names
+                                      those who opted in under `keep`, too.
      8  fanout/clients/users.py       Users.posted: the users are *joining*, at the entry's id.
      9  sequencer/assembly.py         The batch that consumes the entry puts the users online. It is routed for them,
                                       and the `cursor` of its frame is the entry's id or a later one.
     10  fanout/writer.py              The frame arrives: Writer._write calls
     11  fanout/clients/users.py       Users.reach: the cursor covers the entry; the users are *live*. This batch is the
-                                      first one that is written to their connections.
+                                      first one that is written to their connections. Those that opted in are
+                                      now *ready*, and `fanout/resume.py` goes on from here.
 
 A leave goes the same way from step 3 on, `linger_s` after the user's last connection ended; its channel is unsubscribed
 before it is posted. When Redis's memory is full, steps 5 to 7 are repeated (`_wait_for_memory`). After a loss of the
@@ -30,7 +32,7 @@ from pathlib import Path
 from contract.entries import EVERYONE, presence_fields
 from contract.frames import stream_id
 from contract.reports import REPORTS_LUA
-from fanout.clients.users import User, Users
+from fanout.clients.users import Pending, Users
 from fanout.stats import FanoutStats
 from fanout.upstream.feed import Feed
 from runtime.context import Context
@@ -84,6 +86,7 @@ class Presence:
         while True:
             await self._wait_until_pending()
             leaves, joins = users.take_pending(self._settings.entry_users, self._now_s())
+            posting = users.posting
             # A user who left is no longer here, so no user here needs the channel.
             if leaves:
                 self._feed.unsubscribe(leaves)
@@ -91,7 +94,7 @@ class Presence:
                 # Confirmed before the join is posted, so nothing of the batch that consumes it is missed.
                 if joins:
                     await self._feed.subscribe([user.id for user in joins])
-                entry = await self._post(leaves, joins)
+                entry = await self._post(posting)
             except RedisRefusedError as refusal:
                 await self._wait_for_memory(refusal)
             else:
@@ -111,8 +114,10 @@ class Presence:
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
 
-    async def _post(self, leaves: list[bytes], joins: list[User]) -> bytes:
-        fields = presence_fields(self._node, leaves, (user.id for user in joins))
+    async def _post(self, posting: Pending) -> bytes:
+        joins, keep = ([user.id for user in users] for users in (posting.joins, posting.keep))
+        forget = [user_id for user_id, said_bye in posting.leaves.items() if said_bye]
+        fields = presence_fields(self._node, posting.leaves, joins, keep, forget)
         keys, arguments = (self._keys.events, self._keys.nodes), (self._generation, *fields)
         return bytes(await self._link.call("EVALSHA", ANNOUNCE.sha, len(keys), *keys, *arguments))
 

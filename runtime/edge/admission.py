@@ -18,6 +18,8 @@ OWN_FILES = 64
 """Open files for Redis, the log, the ports and the event loop: about twenty, more while links are reopened."""
 HEALTH_CONNECTIONS = 32
 """Connections of the health port: a balancer, Prometheus, a probe, and room for more."""
+WEB_CONNECTIONS = 256
+"""Connections of a listener's web port. One that waits for its request gives way to a new one."""
 RESERVED_FILES = OWN_FILES + 2 * HEALTH_CONNECTIONS
 """Open files kept for everything but the connections of sources and clients. The health port has its share twice, since
 connections that wait to be accepted are all accepted before one of them can be closed."""
@@ -128,6 +130,11 @@ def connections_within(files: int) -> int:
 def health_connections_within(files: int) -> int:
     """How many connections of the health port an open-file limit allows."""
     return max(1, HEALTH_CONNECTIONS * _reserved(files) // RESERVED_FILES)
+
+
+def web_connections_within(files: int) -> int:
+    """How many connections of a listener's web port an open-file limit allows; as many more wait to be accepted."""
+    return max(1, min(WEB_CONNECTIONS, connections_within(files) // 4))
 
 
 def _reserved(files: int) -> int:

@@ -6,10 +6,17 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from runtime.context import Context, Log
-from runtime.edge.admission import ConnectionLimits, connections_within, health_connections_within
+from runtime.context import Context
+from runtime.edge.admission import (
+    ConnectionLimits,
+    connections_within,
+    health_connections_within,
+    web_connections_within,
+)
 from runtime.edge.peer_log import PeerLog
+from runtime.edge.port_refusal import refusal
 from runtime.errors import ParadeError
+from runtime.logs import Log
 
 KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """A silent peer is probed after a minute, and closed after another minute without an answer."""
@@ -18,32 +25,42 @@ KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 async def listen(
     context: Context, protocol: Callable[[], asyncio.Protocol], port: int, backlog: int, limits: ConnectionLimits
 ) -> asyncio.Server:
-    """Accept connections on a port of `host`. ParadeError when that port can't be had."""
-    host = context.settings.host
+    """Accept connections on a port of `host`. ParadeError when that port can't be had.
+
+    The kernel hands each connection to any process that shares the port, a stranger's too. So only the processes of one
+    `parade up` share it, which has seen that it was free.
+    """
+    host, shared = context.settings.host, context.settings.share_port
     loop = asyncio.get_running_loop()
     try:
-        server = await loop.create_server(protocol, host, port, reuse_port=True, backlog=backlog, start_serving=False)
+        server = await loop.create_server(protocol, host, port, reuse_port=shared, backlog=backlog, start_serving=False)
         for listening in server.sockets:
             _keep_alive(listening)
         await server.start_serving()
     except OSError as problem:
-        raise ParadeError(f"can't listen on {host}:{port}: {problem}") from None
+        raise ParadeError(refusal(host, port, problem)) from None
     context.log.info("listening", host=host, port=server.sockets[0].getsockname()[1], most_connections=limits.most)
     return server
 
 
-def limits_of(most: int, most_per_address: int) -> ConnectionLimits:
+def limits_of(most: int, most_per_address: int, beside: int = 0) -> ConnectionLimits:
     """Limits of this process: `most` (0: as many as possible), but never more than its open files allow.
 
-    Otherwise clients would take the files that the links to Redis need.
+    Otherwise clients would take the files that the links to Redis need, or the connections of another port: there may
+    be `beside` of these, and as many again that wait to be accepted.
     """
-    possible = connections_within(_open_files())
+    possible = connections_within(_open_files()) - 2 * beside
     return ConnectionLimits(min(most or possible, possible), most_per_address)
 
 
 def health_connections() -> int:
     """Connections that this process's health port serves; its open files allow these beside those of `limits_of`."""
     return health_connections_within(_open_files())
+
+
+def web_connections() -> int:
+    """Connections that a listener's web port serves."""
+    return web_connections_within(_open_files())
 
 
 def peer_log(log: Log) -> PeerLog:

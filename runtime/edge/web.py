@@ -1,8 +1,9 @@
-"""HTTP for a few callers, none of which can keep the others out: used by the health port and the dashboard.
+"""HTTP for callers none of which can keep the others out: the health port, the dashboard, and a listener's web port.
 
 Rules kept here:
 
-- A connection serves one request and ends, so no idle one is kept alive.
+- A connection serves one request and ends, so no idle one is kept alive. Where many small requests are expected, a
+  connection is kept for `kept_s` after each answer, and counts meanwhile as one that waits for its request.
 - The request's head is there within HEAD_S of connecting, however slowly its bytes come, and the answer is taken
   within TAKE_S of that; otherwise the connection is cut off. A stream sets its own deadlines with `Exchange.allow`.
 - There are never more than `most` connections. For one too many, the connection is closed that has waited longest for
@@ -18,29 +19,47 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from runtime.edge.peer_log import PeerLog
+from runtime.edge.port_refusal import refusal
 from runtime.errors import ParadeError
 
 HEAD_S = 5.0
 TAKE_S = 10.0
+LINGER_S = 2.0
+"""How long the rest of a refused body is read and dropped, so that its sender sees the answer; on kept connections."""
 
 
 @asynccontextmanager
-async def served(app: web.Application, host: str, port: int, most: int, log: PeerLog) -> AsyncIterator[None]:
+async def served(
+    app: web.Application,
+    host: str,
+    port: int,
+    most: int,
+    log: PeerLog,
+    *,
+    kept_s: float = 0.0,
+    share_port: bool = False,
+) -> AsyncIterator[None]:
     """Serve an application for as long as the context lasts. ParadeError when the port can't be had.
 
-    `most` is the number of connections; as many more can wait to be accepted.
+    `most` is the number of connections; as many more can wait to be accepted. With `kept_s` a handler calls
+    `Exchange.begin` itself, when all of its request has come.
     """
-    app.middlewares.insert(0, _one_request)
+    if not kept_s:
+        app.middlewares.insert(0, _one_request)
     runner = web.AppRunner(app, handle_signals=False, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()
-    connections = Connections(most, log)
+    connections = Connections(most, log, kept_s)
     try:
         server = await asyncio.get_running_loop().create_server(
-            lambda: Exchange(cast(web.Server, runner.server), connections), host, port, backlog=most
+            lambda: Exchange(cast(web.Server, runner.server), connections),
+            host,
+            port,
+            backlog=most,
+            reuse_port=share_port,
         )
     except OSError as problem:
         await runner.cleanup()
-        raise ParadeError(f"can't listen on {host}:{port}: {problem}") from None
+        raise ParadeError(refusal(host, port, problem)) from None
     try:
         yield
     finally:
@@ -51,13 +70,21 @@ async def served(app: web.Application, host: str, port: int, most: int, log: Pee
 
 
 class Exchange(web.RequestHandler):
-    """One connection, its request and the answer."""
+    """One connection, its request and the answer; or one after another."""
 
     __slots__ = ("_connections", "_deadline", "_socket", "peer")
 
     def __init__(self, server: web.Server, connections: "Connections") -> None:
         loop = asyncio.get_running_loop()
-        super().__init__(server, loop=loop, access_log=cast(Any, None), keepalive_timeout=0, lingering_time=0)
+        kept_s = connections.kept_s
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=cast(Any, None),
+            keepalive_timeout=kept_s,
+            lingering_time=LINGER_S if kept_s else 0,
+            auto_decompress=False,
+        )
         self._connections = connections
         self._deadline: asyncio.TimerHandle | None = None
         self._socket: asyncio.Transport | None = None
@@ -76,10 +103,20 @@ class Exchange(web.RequestHandler):
         self._socket = None
         self._connections.leave(self)
 
-    def begin(self) -> None:
-        """The request's head is there; what follows is the answer."""
+    def begin(self, answer_s: float = 0.0) -> None:
+        """The request is there; what follows is the answer, which may need so long before it can be taken."""
         self._connections.begin(self)
-        self.allow(TAKE_S, f"the answer was not taken within {TAKE_S:g} s")
+        self.allow(answer_s + TAKE_S, f"the answer was not taken within {TAKE_S:g} s")
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """The answer is written; a connection that is kept waits for its next request."""
+        finished = await super().finish_response(request, resp, start_time)
+        if kept_s := self._connections.kept_s:
+            self._connections.wait(self)
+            self.allow(kept_s + TAKE_S, f"the answer was not taken within {TAKE_S:g} s")
+        return finished
 
     def allow(self, seconds: float | None, otherwise: str = "") -> None:
         """The connection may last this long from now on (None: without limit); `otherwise` is for the log."""
@@ -111,10 +148,14 @@ class Exchange(web.RequestHandler):
 
 
 class Connections:
-    """All connections of one server, and those whose request has not come yet, the oldest first."""
+    """All connections of one server, and those whose request has not come yet, the oldest first.
 
-    def __init__(self, most: int, log: PeerLog) -> None:
+    `kept_s` is how long a connection may wait for a further request; 0: there is none.
+    """
+
+    def __init__(self, most: int, log: PeerLog, kept_s: float = 0.0) -> None:
         self.log = log
+        self.kept_s = kept_s
         self._most = most
         self._all: set[Exchange] = set()
         self._waiting: dict[Exchange, None] = {}
@@ -131,6 +172,11 @@ class Connections:
     def begin(self, exchange: Exchange) -> None:
         """Its request has come."""
         self._waiting.pop(exchange, None)
+
+    def wait(self, exchange: Exchange) -> None:
+        """It waits for its next request."""
+        if exchange in self._all:
+            self._waiting[exchange] = None
 
     def leave(self, exchange: Exchange) -> None:
         """A connection has ended."""

@@ -70,7 +70,7 @@ def check_server(settings: Settings) -> None:
 
 
 class _TlsConnection(redis.SSLConnection):
-    """With a context of ours: the library's own trusts this machine's authorities beside those of `ssl_ca_certs`."""
+    """Uses our TLS context: the library's trusts this machine's authorities as well as those of `ssl_ca_certs`."""
 
     def __init__(self, *, tls: Tls, **options: Any) -> None:
         self._tls = tls
@@ -88,7 +88,7 @@ class _TlsToPrimary(SentinelManagedConnection, _TlsConnection):
 
 
 class _Sentinels(Sentinel):
-    """The library's own would connect to the Sentinels by its own TLS, and name none of them in its error."""
+    """The library's class uses other TLS settings for the Sentinels, and its error names none of them."""
 
     def __init__(self, where: RedisUrl, options: dict[str, Any]) -> None:
         super().__init__([])  # type: ignore[no-untyped-call]
@@ -131,7 +131,7 @@ def client_of(where: RedisUrl, timeout_s: float) -> "redis.Redis":
         "protocol": 2,
         "socket_connect_timeout": timeout_s,
         "socket_timeout": timeout_s,
-        # The library would try ten times, so that a server that hangs would be noticed after a minute.
+        # The library would try ten times, and so notice a server that hangs only after a minute.
         "retry": Retry(NoBackoff(), 0),
     }
     login: dict[str, Any] = {"username": where.username, "password": where.password, "db": where.db}

@@ -17,7 +17,7 @@ _NUMBER = re.compile(rb"[0-9]{1,16}")
 """What Parade counts stays below 2^53, so that Lua's numbers hold it exactly."""
 _COUNT = re.compile(rb"-?[0-9]{1,18}")
 _STREAM_ID = re.compile(rb"[0-9]{1,20}-[0-9]{1,20}")
-_EPOCH = re.compile(rb"[0-9A-Za-z]{0,64}")
+_NAME = re.compile(rb"[0-9A-Za-z]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,13 @@ class Position:
     cursor: bytes
     epoch: bytes
     skip_to: int
+    history: bytes
+    """Empty in a deployment without a first batch, and in one that an older version began."""
 
 
 def position_in(key: str, state: Mapping[bytes, bytes]) -> Position:
     """Make sense of the state hash, all of it. RedisDataError for the first field that does not."""
-    for name in sorted(state.keys() - {b"cursor", b"epoch"}):
+    for name in sorted(state.keys() - {b"cursor", b"epoch", b"history"}):
         if not _COUNT.fullmatch(state[name]):
             raise junk_in_field(key, shown(name), state[name], "a number")
     next_number = number_in(key, "next", state.get(b"next"), 0)
@@ -44,8 +46,9 @@ def position_in(key: str, state: Mapping[bytes, bytes]) -> Position:
         next=next_number or None,
         batch=number_in(key, "batch", state.get(b"batch"), 0),
         cursor=stream_id_in(key, "cursor", state.get(b"cursor")),
-        epoch=epoch_in(key, "epoch", state.get(b"epoch")),
+        epoch=name_in(key, "epoch", state.get(b"epoch"), "the name of a term"),
         skip_to=number_in(key, "skip_to", state.get(b"skip_to"), 0),
+        history=name_in(key, "history", state.get(b"history"), "the name of a history"),
     )
 
 
@@ -76,10 +79,10 @@ def stream_id_in(key: str, field: str, value: bytes | None) -> bytes:
     return value
 
 
-def epoch_in(key: str, field: str, value: bytes | None) -> bytes:
-    """The name of a term, as it stands in frames. RedisDataError when it is not one."""
-    if value is not None and not _EPOCH.fullmatch(value):
-        raise junk_in_field(key, field, value, "the name of a term")
+def name_in(key: str, field: str, value: bytes | None, wanted: str) -> bytes:
+    """A name as it stands in frames; empty when it is not there. RedisDataError when it is not one."""
+    if value is not None and not _NAME.fullmatch(value):
+        raise junk_in_field(key, field, value, wanted)
     return value or b""
 
 

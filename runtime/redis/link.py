@@ -99,6 +99,16 @@ class RedisLink(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(_pack(command))
 
+    def pause(self) -> None:
+        """Read nothing until `resume`: what Redis sends waits there, up to the limit of its output buffer."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._transport is not None:
+            self._transport.resume_reading()
+
     def close(self) -> None:
         """Close at once; pending calls fail."""
         if self._transport is not None:

@@ -1,12 +1,12 @@
-"""What a status update of a much-followed author costs: that of the followers who are online, not of all."""
+"""The cost of a status update by a much-followed author: it depends on the followers online, not on all followers."""
 
 import socket
 import time
 from typing import Any
 
 from simulator.clients import Clients
-from tests.bench.run import used_since
-from tests.bench.system import System, running
+from tests.bench.measure import used_since
+from tests.bench.system_under_test import System, running
 
 POSTS = 500
 AUTHOR = 1
@@ -15,7 +15,7 @@ CHUNK = 10_000
 
 
 def author(followers: int, online: int) -> dict[str, Any]:
-    """An author gets `followers`, the first `online` of them connected, and posts; CPU time of the posts."""
+    """Give an author `followers`, the first `online` of them connected, and measure the CPU time of the posts."""
     with running() as system, socket.create_connection(("127.0.0.1", system.event_port)) as source:
         clients = Clients(("127.0.0.1", system.client_port), list(range(2, online + 2)), WAIT_S)
         clients.keep = False
@@ -56,8 +56,8 @@ def _receive(clients: Clients, size: int) -> None:
     deadline = time.monotonic() + WAIT_S
     while clients.total < size:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{clients.total} of {size} bytes came within {WAIT_S:g} s")
+            raise TimeoutError(f"{clients.total} of {size} bytes arrived within {WAIT_S:g} s")
         clients.receive(0.1)
     checksums = {client.checksum for client in clients.all}
     if clients.total != size or len(checksums) != 1:
-        raise RuntimeError("the clients did not all receive the same")
+        raise RuntimeError("the clients did not all receive the same bytes")

@@ -1,11 +1,11 @@
-"""What is measured: the loads, and what each should reach on two cores that carry the load generator too."""
+"""The loads to measure, and what each should reach on two cores shared with the load generator."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A load for `parade simulate`; `aim` is for the reader, nothing fails when it is missed."""
+    """A load for `parade simulate`. `aim` is shown in the table; missing it is not an error."""
 
     name: str
     options: tuple[str, ...]

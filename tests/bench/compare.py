@@ -1,7 +1,7 @@
-"""`make bench-compare BASE=<revision>`: two revisions in turn, A B A B, and the ratios of what they use.
+"""`make bench-compare BASE=<revision>`: runs two revisions alternately (A B A B) and compares their figures.
 
-The revision gets a tree and an environment of its own under `build/`. Both serve the same load of this tree's
-simulator. On a noisy machine CPU seconds tell more than events/s.
+The base revision gets a separate tree and environment under `build/`. Both serve the same load, from this tree's
+simulator. On a noisy machine CPU seconds are more reliable than events/s.
 """
 
 import argparse
@@ -15,22 +15,22 @@ from rich.table import Table
 
 from runtime.service import raise_file_limit
 from tests.bench.cases import SWEEP, TABLE, Case
-from tests.bench.run import Report, run
-from tests.bench.system import PARADE
+from tests.bench.measure import Figures, run
+from tests.bench.system_under_test import PARADE
 
 BUILD = Path("build")
 FIGURES = ("events_per_s", "cpu_us_per_event", "p50", "p99", "peak_mib")
 
 
 def main() -> None:
-    """Compare, case by case."""
+    """Compare the revisions case by case."""
     options = _options()
     raise_file_limit()
     console = Console(width=None if sys.stdout.isatty() else 120)
     base = installed(options.base)
     cases = [case for case in TABLE + SWEEP if options.only in case.name]
     if not cases:
-        sys.exit(f"no case is called {options.only!r}")
+        sys.exit(f"no case has {options.only!r} in its name")
     for case in cases:
         console.print(table(case, options.base, *alternating(case, base, options.runs)), highlight=False)
 
@@ -38,8 +38,10 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-compare", description=__doc__)
     parser.add_argument("base", help="the revision to compare with")
-    parser.add_argument("--runs", type=int, default=5, help="runs of each")
-    parser.add_argument("--only", default="2,000,000 events, 100 clients", help="cases whose name contains this")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each revision")
+    parser.add_argument(
+        "--only", default="2,000,000 events, 100 clients", help="run only cases whose name contains this"
+    )
     return parser.parse_args()
 
 
@@ -53,14 +55,14 @@ def installed(revision: str) -> Path:
     return (tree / ".venv/bin/parade").absolute()
 
 
-def alternating(case: Case, base: Path, count: int) -> tuple[list[Report], list[Report]]:
-    """Runs of the base and of this tree, in turn."""
+def alternating(case: Case, base: Path, count: int) -> tuple[list[Figures], list[Figures]]:
+    """Runs of the base and of this tree, alternately."""
     pairs = [(run(case, base), run(case, PARADE)) for _ in range(count)]
     return [before for before, _ in pairs], [after for _, after in pairs]
 
 
-def table(case: Case, base: str, before: list[Report], after: list[Report]) -> Table:
-    """Medians, and the median and range of the pairs' ratios."""
+def table(case: Case, base: str, before: list[Figures], after: list[Figures]) -> Table:
+    """The medians of both, and the median and range of the ratios of the pairs."""
     shown = Table("", base, "this tree", "ratio", "of the pairs", title=case.name, box=None, title_justify="left")
     for name in FIGURES:
         pairs = [(figure(one, name), figure(two, name)) for one, two in zip(before, after, strict=True)]
@@ -73,8 +75,8 @@ def table(case: Case, base: str, before: list[Report], after: list[Report]) -> T
     return shown
 
 
-def figure(report: Report, name: str) -> float | None:
-    """One of FIGURES; None where the case does not measure it."""
+def figure(report: Figures, name: str) -> float | None:
+    """One of FIGURES; None if the case does not measure it."""
     if name in ("p50", "p99"):
         return float(report["latency_ms"][name]) if report["latency_ms"] else None
     if name == "peak_mib":

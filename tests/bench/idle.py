@@ -1,14 +1,14 @@
-"""What connections cost on which nothing happens."""
+"""The cost of idle connections."""
 
 import socket
 import time
 from typing import Any
 
-from tests.bench.system import running
+from tests.bench.system_under_test import running
 
 
 def idle(count: int) -> dict[str, Any]:
-    """`count` idle users on one node: bytes of resident memory each costs each process."""
+    """Connect `count` idle users to one node; resident memory per user in each process, in bytes."""
     connections: list[socket.socket] = []
     with running("--fanouts", "1") as system:
         before = {process.name: process.rss_kib for process in system.processes()}

@@ -1,4 +1,4 @@
-"""`make bench-plots`: the figures of bench.json as SVG in docs/ (throughput, latency, cost of an event)."""
+"""`make bench-plots`: draws the figures of bench.json as SVG files in docs/ (throughput, latency, cost of an event)."""
 
 import argparse
 import json
@@ -18,13 +18,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 Results = Sequence[dict[str, Any]]
 EVENTS, NOTIFICATIONS, THIRD = "#0969da", "#bc4c00", "#8250df"
 STEPS = 20
-"""Points of a curve that a run's samples are brought down to."""
+"""Points on a curve; a run's samples are reduced to about this number."""
 LONG = 5_000_000
-"""Events of a run that shows whether cost grows."""
+"""The least events of a run that can show whether the cost grows."""
 
 
 def main() -> None:
-    """Draw them all."""
+    """Draw all plots."""
     parser = argparse.ArgumentParser(prog="make bench-plots", description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="written by `make bench` with --sweep")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="directory for the plots")
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def draw(results: Results, directory: Path) -> list[Path]:
-    """Each plot that the results suffice for; returns the files."""
+    """Draw every plot for which there are results; returns the files."""
     sweep = [result for result in results if result["case"].startswith("sweep")]
     paced = [result for result in sweep if result["latency_ms"]]
     plots = (
@@ -57,7 +57,7 @@ def draw(results: Results, directory: Path) -> list[Path]:
 
 
 def throughput(axes: Axes, results: Results) -> None:
-    """Events and notifications a second against clients; both axes logarithmic."""
+    """Events and notifications per second against clients, on logarithmic axes."""
     clients = [result["clients"] for result in results]
     axes.loglog(clients, [r["events_per_s"] for r in results], "o-", color=EVENTS, label="events/s")
     axes.loglog(
@@ -79,7 +79,7 @@ def latency(axes: Axes, results: Results) -> None:
 
 
 def cost(axes: Axes, results: Results) -> None:
-    """CPU time of an event against the events before it."""
+    """CPU time per event against the number of earlier events."""
     for result, colour in zip(results, (EVENTS, NOTIFICATIONS, THIRD), strict=False):
         events, costs = zip(*us_per_event(result["samples"], result["events"]), strict=True)
         axes.plot([n / 1e6 for n in events], costs, "o-", ms=3, color=colour, label=result["case"])
@@ -88,7 +88,7 @@ def cost(axes: Axes, results: Results) -> None:
 
 
 def _readable(axes: Axes, marks: Sequence[float]) -> None:
-    """Write plain numbers at these multiples of the powers of ten of two logarithmic axes."""
+    """Label both logarithmic axes with plain numbers, at these multiples of the powers of ten."""
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(subs=marks))
         axis.set_major_formatter(FuncFormatter(_short))
@@ -96,11 +96,11 @@ def _readable(axes: Axes, marks: Sequence[float]) -> None:
 
 
 def us_per_event(samples: Sequence[tuple[int, float]], events: int) -> list[tuple[int, float]]:
-    """(events so far, CPU µs of one since the point before), at about STEPS points."""
-    # What comes before the load is set-up: few events, and the time that the clients take to connect.
+    """(events so far, CPU µs per event since the previous point), at about STEPS points."""
+    # The set-up before the load has few events and includes the time that the clients take to connect.
     loaded = [sample for sample in samples if sample[0] > events / 1000]
     steps = pairwise(loaded[:: max(1, len(loaded) // STEPS)])
-    # A step with hardly any events is mostly what comes after the load.
+    # A step with hardly any events is mostly the time after the load.
     least = events / STEPS / 8
     return [(two[0], (two[1] - one[1]) / (two[0] - one[0]) * 1e6) for one, two in steps if two[0] - one[0] > least]
 

@@ -1,4 +1,4 @@
-"""One stack for all compose tests: they run in order and go on where the one before ended."""
+"""One stack for all compose tests; they run in order, each continuing where the previous one ended."""
 
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.compose.stack import Stack
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     engine = subprocess.run(["docker", "info"], capture_output=True, check=False)
-    assert engine.returncode == 0, "no Docker engine answers; `make test-compose` says how to have one"
+    assert engine.returncode == 0, "no Docker engine answers; `make help` says how `make test-compose` starts one"
     subject = Stack()
     subject.compose("build", "sequencer")
     try:

@@ -1,4 +1,4 @@
-"""A compose project for the tests: on ports of its own, removed at the end whatever happens."""
+"""A compose project for the tests: on free ports, and always removed at the end."""
 
 import json
 import os
@@ -30,7 +30,7 @@ class Stack:
         self.scales = {"fanout": 1}
 
     def compose(self, *arguments: str) -> str:
-        """Run docker-compose to its end; AssertionError with all that it said when it fails."""
+        """Run docker-compose to its end; if it fails, the AssertionError has its output."""
         command = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
         done = subprocess.run(
             [*command, *arguments],
@@ -40,28 +40,28 @@ class Stack:
         return done.stdout
 
     def up(self, **scales: int) -> None:
-        """Start, or change, how many of each service there are."""
+        """Start the services, or scale them."""
         self.scales |= scales
         options = [word for service, count in self.scales.items() for word in ("--scale", f"{service}={count}")]
         self.compose("up", "-d", *options)
 
     def redis(self, *command: str) -> str:
-        """What redis-cli in the redis container answers."""
+        """The output of redis-cli in the redis container."""
         return self.compose("exec", "-T", "redis", "redis-cli", *command).strip()
 
     def state(self, name: str) -> int:
-        """A number of the state hash; 0 when it is not there, or Redis is not."""
+        """A number from the state hash; 0 if it is missing or Redis does not answer."""
         try:
             return int(self.redis("HGET", "{parade}:state", name) or 0)
         except (AssertionError, ValueError):
             return 0
 
     def connections(self) -> list[int]:
-        """The connections of each node, as reported."""
+        """The number of connections that each node reports."""
         return [int(report.split()[2]) for report in self.redis("HVALS", "{parade}:nodes").splitlines() if report]
 
     def online(self) -> int:
-        """How many users are online, on all nodes together."""
+        """The number of users online on all nodes together."""
         nodes = self.redis("HKEYS", "{parade}:nodes").split()
         return sum(int(self.redis("SCARD", f"{{parade}}:online:{node}")) for node in nodes)
 
@@ -70,17 +70,17 @@ class Stack:
         return self.compose("ps", "-q", service).split()
 
     def kill(self, container: str) -> None:
-        """`docker kill`: SIGKILL, and not started again."""
+        """`docker kill`: sends SIGKILL; the container is not restarted."""
         subprocess.run(["docker", "kill", container], check=True, capture_output=True, timeout=60)
 
     def leader(self) -> str:
-        """The container of the sequencer that holds the lease (its name begins with the container's id)."""
+        """The container of the leading sequencer (the lease token starts with the container's id)."""
         holder = self.redis("GET", "{parade}:lease")
         (container,) = (name for name in self.containers("sequencer") if holder.startswith(name[:12]))
         return container
 
     def healthy(self, service: str, count: int) -> bool:
-        """Whether so many containers of a service report that they are healthy."""
+        """Whether at least `count` containers of a service are healthy."""
         names = self.containers(service)
         if len(names) < count:
             return False
@@ -89,11 +89,11 @@ class Stack:
         return states.count("healthy") >= count
 
     def wait_until_healthy(self, service: str, count: int) -> None:
-        wait_until(lambda: self.healthy(service, count), f"{count} healthy {service}", 60)
+        wait_until(lambda: self.healthy(service, count), f"{count} healthy {service} containers", 60)
 
     def restart(self, service: str) -> None:
         self.compose("restart", service)
 
     def remove(self) -> None:
-        """Remove everything, volumes too."""
+        """Remove everything, including volumes."""
         self.compose("down", "-v", "--remove-orphans", "-t", "5")

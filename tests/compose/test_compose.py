@@ -1,4 +1,4 @@
-"""The compose file, used as it is meant to be used: scaled, drained, killed and restarted while events stream."""
+"""The compose file in use: scaled, drained, killed and restarted while events stream."""
 
 import base64
 import random
@@ -24,7 +24,7 @@ USERS = 40
 
 
 class Stream:
-    """Events for users of its own, beginning at the stack's next number, and the peers that listen."""
+    """Events for new users, starting at the stack's next number, and the peers that receive them."""
 
     def __init__(self, stack: Stack, audience: Audience, events: int) -> None:
         self.stack, self.audience = stack, audience
@@ -39,14 +39,14 @@ class Stream:
         self.witness = self.join(self.users[0])
 
     def join(self, user: int) -> Peer:
-        """A user connects."""
+        """Connect a user."""
         seen = last_number(self.audience.all[0].received) if self.audience.all else 0
         peer = self.audience.add(Peer(self.stack.client_port, user))
         self.seen_before[peer] = seen
         return peer
 
     def send(self, seconds: float, meanwhile: Callable[[], None]) -> None:
-        """Send everything, do something in the meantime, then one last broadcast."""
+        """Send everything, calling `meanwhile` during it, and then one last broadcast."""
         sending = slowly(self.stack.event_port, self.arrival, seconds)
         meanwhile()
         sending.join()
@@ -55,28 +55,32 @@ class Stream:
         wait_until(lambda: self.stack.state("released") >= self.last, "the last event is released", 60)
 
     def wait_for_the_end(self) -> None:
-        """Every peer that is still connected has heard the last broadcast."""
-        wait_until(lambda: all(peer.received.endswith(self.end) for peer in self.connected()), "the end is heard", 60)
+        """Wait until every peer that is still connected has received the last broadcast."""
+        wait_until(
+            lambda: all(peer.received.endswith(self.end) for peer in self.connected()),
+            "the last broadcast is received",
+            60,
+        )
 
     def connected(self) -> list[Peer]:
         return [peer for peer in self.audience.all if not peer.closed]
 
     def check(self) -> None:
-        """Each connection holds one unbroken run of what the oracle says, to the end if it is still open."""
+        """Each connection must have one unbroken part of what the oracle expects; to the end if it is still open."""
         for peer, seen in self.seen_before.items():
             assert peer.user is not None
             whole = self.oracle.expected[peer.user].bytes + self.end
             assert_unbroken(whole, peer, seen, to_the_end=not peer.closed)
 
     def check_graph(self) -> None:
-        """The sets in Redis are the oracle's graph."""
+        """The follower set of a user in Redis must match the oracle."""
         user = self.users[1]
         followers = self.stack.redis("SMEMBERS", f"{{parade}}:followers:{user}").split()
         assert {int(name) for name in followers} == self.oracle.followers.get(user, set())
 
 
 def test_one_node_passes_the_simulation(stack: Stack) -> None:
-    for _ in range(2):  # the second one goes on where the first one ended
+    for _ in range(2):  # the second run continues where the first one ended
         output = stack.compose("run", "--rm", "simulator", "--events", "50000")
         assert output.startswith("passed"), output
 
@@ -108,7 +112,7 @@ def test_scaling_down_drains(stack: Stack) -> None:
         stream = Stream(stack, audience, 100_000)
         for user in stream.users:
             stream.join(user)
-        wait_until(lambda: sum(stack.connections()) == USERS + 1, "all registered")
+        wait_until(lambda: sum(stack.connections()) == USERS + 1, "all users are registered")
         time.sleep(1)
         stream.send(8.0, lambda: stack.up(fanout=1))
         stream.wait_for_the_end()
@@ -145,9 +149,9 @@ def test_a_listener_killed_between_two_sources(stack: Stack) -> None:
         lines = stream.arrival[:half].count(b"\n")
         received = stack.state("received")
         source(stack.event_port, stream.arrival[:half])
-        wait_until(lambda: stack.state("received") == received + lines, "the first source's events are there")
+        wait_until(lambda: stack.state("received") == received + lines, "the first source's events have arrived")
         stack.kill(stack.containers("listener")[0])
-        time.sleep(1)  # the balancer asks twice a second
+        time.sleep(1)  # the balancer checks health twice a second
         stream.arrival = stream.arrival[half:]
         stream.send(1.0, lambda: None)
         stream.wait_for_the_end()
@@ -159,15 +163,15 @@ def test_redis_restarts_in_the_middle(stack: Stack) -> None:
         stream = Stream(stack, audience, 60_000)
         for user in stream.users:
             stream.join(user)
-        wait_until(lambda: stack.online() == USERS, "all online")
+        wait_until(lambda: stack.online() == USERS, "all users are online")
         duplicates = stack.state("duplicate") + stack.state("late")
         stream.send(6.0, lambda: stack.restart("redis"))
         stream.wait_for_the_end()
         stream.check()
-        assert len(stream.connected()) == USERS + 1, "clients notice nothing but a pause"
+        assert len(stream.connected()) == USERS + 1, "clients notice only a pause"
         stream.check_graph()
         assert stack.state("next") == stream.last + 1
-        # A chunk whose answer was lost is sent again and dropped; that is at most one entry.
+        # A chunk whose answer was lost is sent again and dropped as duplicate; that is at most one entry.
         assert stack.state("duplicate") + stack.state("late") - duplicates < 10_000
         wait_until(lambda: stack.healthy("fanout", 1), "the node is ready again", 60)
     output = stack.compose("run", "--rm", "simulator", "--events", "20000")
@@ -176,10 +180,10 @@ def test_redis_restarts_in_the_middle(stack: Stack) -> None:
 
 def test_down_and_up_again_keeps_graph_and_position(stack: Stack) -> None:
     number = stack.state("next")
-    fan, author = 10**18 + 1, 10**18 + 2  # not in any simulation
+    fan, author = 10**18 + 1, 10**18 + 2  # not used by any simulation
     source(stack.event_port, b"%d|F|%d|%d\n%d|B\n" % (number, fan, author, number + 2))
-    wait_until(lambda: stack.state("next") == number + 1, "released")
-    wait_until(lambda: stack.redis("ZCARD", "{parade}:waiting") == "1", "one waits")
+    wait_until(lambda: stack.state("next") == number + 1, "the event is released")
+    wait_until(lambda: stack.redis("ZCARD", "{parade}:waiting") == "1", "one event waits")
     stack.compose("down", "-t", "10")
     stack.up(listener=1)
     stack.wait_until_healthy("balancer", 1)
@@ -187,23 +191,23 @@ def test_down_and_up_again_keeps_graph_and_position(stack: Stack) -> None:
     assert stack.state("next") == number + 1
     with Audience() as audience:
         peer = audience.add(Peer(stack.client_port, fan))
-        wait_until(lambda: stack.online() == 1, "online")
+        wait_until(lambda: stack.online() == 1, "the user is online")
         source(stack.event_port, b"%d|S|%d\n" % (number + 1, author))
         expected = b"%d|S|%d\n%d|B\n" % (number + 1, author, number + 2)
-        wait_until(lambda: peer.received == expected, "the follower hears it, and what had waited")
+        wait_until(lambda: peer.received == expected, "the follower receives it, and then the event that waited")
 
 
-def test_the_sessions_of_the_documentation(stack: Stack, tmp_path: Path) -> None:
+def test_the_console_sessions_of_the_documents(stack: Stack, tmp_path: Path) -> None:
     backup, restore, inside = sessions("docs/deployment.md")
     stack.up(listener=1, fanout=1, sequencer=1)
     wait_until(lambda: stack.online() == 0, "no user is online")
     before = {name: stack.state(name) for name in ("next", "released", "received")}
     check_session(backup, tmp_path, environment=stack.environment)
     source(stack.event_port, b"%d|B\n" % before["next"])
-    wait_until(lambda: stack.state("next") == before["next"] + 1, "the position moves on")
+    wait_until(lambda: stack.state("next") == before["next"] + 1, "the position advances")
     check_session(restore, tmp_path, environment=stack.environment)
     stack.wait_until_healthy("balancer", 1)
-    wait_until(lambda: len(stack.connections()) == 1, "the node of the backup is expelled, the new one is there")
+    wait_until(lambda: len(stack.connections()) == 1, "only the new node is left; that of the backup is expelled")
     assert {name: stack.state(name) for name in before} == before
     check_session(inside, tmp_path, environment=stack.environment)
 
@@ -220,7 +224,7 @@ def test_the_readmes_commands_end_in_a_verified_simulation_at_scale_3(stack: Sta
     assert len(stack.containers("fanout")) == 3
 
 
-def test_nothing_but_the_two_ports_is_published_and_nobody_is_root(stack: Stack) -> None:
+def test_only_the_two_ports_are_published_and_no_service_runs_as_root(stack: Stack) -> None:
     for service in ("redis", "listener", "sequencer", "fanout", "balancer"):
         for container in stack.containers(service):
             ports = subprocess.run(["docker", "port", container], capture_output=True, text=True, check=True).stdout
@@ -233,7 +237,9 @@ def test_nothing_but_the_two_ports_is_published_and_nobody_is_root(stack: Stack)
 
 def test_the_clients_address_reaches_the_logs(stack: Stack) -> None:
     source(stack.event_port, b"")
-    wait_until(lambda: "source_connected" in stack.compose("logs", "--no-color", "listener"), "it is logged")
+    wait_until(
+        lambda: "source_connected" in stack.compose("logs", "--no-color", "listener"), "the connection is logged"
+    )
     peers = re.findall(r'"peer": "([0-9.]+):[0-9]+"', stack.compose("logs", "--no-color", "listener"))
     balancer = stack.compose("exec", "-T", "balancer", "hostname", "-i").split()
     assert peers
@@ -245,7 +251,7 @@ def test_the_dashboard_is_on_loopback_and_asks_for_its_password(stack: Stack) ->
     stack.environment |= {"PARADE_DASHBOARD_PORT": str(port), "PARADE_DASHBOARD_PASSWORD": "secret"}
     stack.compose("--profile", "observe", "up", "-d", "--no-deps", "dashboard")
     try:
-        wait_until(lambda: stack.healthy("dashboard", 1), "it is healthy", 60)
+        wait_until(lambda: stack.healthy("dashboard", 1), "the dashboard is healthy", 60)
         (container,) = stack.containers("dashboard")
         published = subprocess.run(["docker", "port", container], capture_output=True, text=True, check=True).stdout
         assert published.split() == ["9190/tcp", "->", f"127.0.0.1:{port}"]

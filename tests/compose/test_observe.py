@@ -13,12 +13,12 @@ GUARD = re.compile(r"    entrypoint:\n      - sh\n      - -c\n      - \|\n((?: {
 
 @pytest.fixture
 def project() -> Stack:
-    """Not started: the images of this profile may not be there."""
+    """A project that is not started: the images of this profile may be missing."""
     return Stack()
 
 
 def section(config: str, service: str) -> str:
-    """One service of what `docker-compose config` prints."""
+    """One service in the output of `docker-compose config`."""
     (text,) = re.findall(rf"^  {service}:\n((?: {{4}}.*\n|\n)+)", config, re.MULTILINE)
     return str(text)
 
@@ -26,7 +26,7 @@ def section(config: str, service: str) -> str:
 def test_the_profile_is_valid_and_off_by_default(project: Stack) -> None:
     services = set(project.compose("config", "--services").split())
     observed = set(project.compose("--profile", "observe", "config", "--services").split())
-    if services >= {"prometheus", "grafana"}:  # docker-compose 1.29 lists all, whatever the profile
+    if services >= {"prometheus", "grafana"}:  # docker-compose 1.29 lists the services of all profiles
         assert services == observed
     else:
         assert observed - services >= {"prometheus", "grafana"}
@@ -38,8 +38,8 @@ def test_the_profile_is_valid_and_off_by_default(project: Stack) -> None:
         assert "ALL" in text
 
 
-def test_loopback_is_the_only_way_in_from_outside(project: Stack) -> None:
-    project.environment["PARADE_BIND"] = "0.0.0.0"  # noqa: S104 (it must make no difference)
+def test_ports_are_published_on_loopback_only(project: Stack) -> None:
+    project.environment["PARADE_BIND"] = "0.0.0.0"  # noqa: S104 (this must make no difference)
     config = project.compose("--profile", "observe", "config")
     for service in ("prometheus", "grafana"):
         text = section(config, service)
@@ -47,13 +47,13 @@ def test_loopback_is_the_only_way_in_from_outside(project: Stack) -> None:
         assert re.match(r" +- (127\.0\.0\.1:|mode: ingress\n +host_ip: 127\.0\.0\.1\n)", ports), ports
 
 
-def test_nobody_but_prometheus_meets_the_services(project: Stack) -> None:
+def test_only_prometheus_can_reach_the_services(project: Stack) -> None:
     config = project.compose("--profile", "observe", "config")
     assert "inside:" in section(config, "prometheus")
     assert "inside:" not in section(config, "grafana")
 
 
-@pytest.mark.parametrize("password", ["", "of my own"])
+@pytest.mark.parametrize("password", ["", "my own"])
 def test_grafana_does_not_start_without_a_password(project: Stack, password: str) -> None:
     project.environment["PARADE_GRAFANA_PASSWORD"] = password
     text = section(project.compose("--profile", "observe", "config"), "grafana")

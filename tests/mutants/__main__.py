@@ -1,10 +1,10 @@
-"""`make mutants`: small changes to the pure modules, one at a time; the tests should fail at each.
+"""`make mutants`: makes small changes to the pure modules, one at a time; the tests should fail for each.
 
-A mutant is a module with one operator, number, condition or statement changed. One that no test notices (it survives)
-shows what the tests do not look at. Each module of the table (`table.py`) is judged by its own unit, property and model
-tests; 95 % of the mutants that change behaviour must die. Those that don't change any are listed in `equivalent.toml`
-with a word of reason, by their line's text, so that they are found again when it moves. An entry there that fits
-nothing any more, or whose mutant dies, is reported too.
+A mutant is a module with one operator, number, condition or statement changed. A mutant that survives, because no test
+notices it, shows what the tests don't check. Each module in `table.py` is tested by its unit, property and model tests;
+they must kill 95 % of the mutants that change behaviour. Mutants that don't are listed in `equivalent.toml`, with a
+short reason and by the text of their line, so that an entry still matches when the line moves. Entries that match
+nothing, or whose mutant dies, are reported as out of date.
 
     make mutants                               all modules: about a quarter of an hour on one core
     make mutants MODULE=fanout/merge           one module, by a part of its path
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.mutants.mutations import Mutant, mutants
-from tests.mutants.table import TABLE, Judged
+from tests.mutants.table import TABLE, Target
 from tests.mutants.trial import baseline, prepare, trials
 
 WANTED = 0.95
@@ -34,18 +34,18 @@ Key = tuple[str, str, str, str]
 
 @dataclass(slots=True)
 class Verdict:
-    """What became of a module's mutants."""
+    """The result for a module's mutants."""
 
     path: str
     killed: int = 0
     equivalent: int = 0
     survivors: list[Mutant] = field(default_factory=list)
     outdated: set[Key] = field(default_factory=set)
-    """Entries of the list that no survivor fits."""
+    """Entries of the list that match no survivor."""
 
     @property
     def share(self) -> float:
-        """The share of mutants that died, of those that change behaviour."""
+        """The share of killed mutants among those that change behaviour."""
         return self.killed / max(1, self.killed + len(self.survivors))
 
     @property
@@ -54,27 +54,27 @@ class Verdict:
 
 
 def main() -> None:
-    """Judge the modules asked for, one after the other."""
+    """Check the chosen modules, one after another."""
     options = _options()
-    chosen = [judged for judged in TABLE if options.module.removesuffix(".py") in judged.path]
+    chosen = [target for target in TABLE if options.module.removesuffix(".py") in target.path]
     if not chosen:
         sys.exit(f"no module of the table has {options.module!r} in its path")
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     prepare()
     listed = _listed()
-    verdicts = [_judge(judged, listed, options, console) for judged in chosen]
+    verdicts = [_check(target, listed, options, console) for target in chosen]
     console.print(_summary(verdicts))
     sys.exit(not all(verdict.passed for verdict in verdicts))
 
 
-def _judge(judged: Judged, listed: set[Key], options: argparse.Namespace, console: Console) -> Verdict:
-    source = Path(judged.path).read_text()
-    found = mutants(judged.path, source, judged.functions)
-    seconds = baseline(judged, source)
-    console.print(f"{judged.path}: {len(found)} mutants, {seconds:.1f} s a run at most", style="dim")
-    verdict = Verdict(judged.path, outdated={key for key in listed if key[0] == judged.path})
+def _check(target: Target, listed: set[Key], options: argparse.Namespace, console: Console) -> Verdict:
+    source = Path(target.path).read_text()
+    found = mutants(target.path, source, target.functions)
+    seconds = baseline(target, source)
+    console.print(f"{target.path}: {len(found)} mutants, {seconds:.1f} s per run without a change", style="dim")
+    verdict = Verdict(target.path, outdated={key for key in listed if key[0] == target.path})
     place = ""
-    for mutant, survived in trials(judged, found, options.workers, 5 + 10 * seconds):
+    for mutant, survived in trials(target, found, options.workers, 5 + 10 * seconds):
         if not survived:
             verdict.killed += 1
         elif mutant.keys & listed:
@@ -92,7 +92,7 @@ def _judge(judged: Judged, listed: set[Key], options: argparse.Namespace, consol
 
 
 def _listed() -> set[Key]:
-    """The mutants that change no behaviour."""
+    """The mutants listed in equivalent.toml."""
     modules = tomllib.loads(EQUIVALENT.read_text())
     entries = [(path, entry) for path, listed in modules.items() for entry in listed]
     return {(path, entry.get("in", ""), entry["line"], to) for path, entry in entries for to in entry["becomes"]}
@@ -112,8 +112,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make mutants", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("module", nargs="?", default="", help="a part of the path of the modules to judge")
-    parser.add_argument("--workers", type=int, default=1, help="mutants on trial at the same time")
+    parser.add_argument("module", nargs="?", default="", help="part of the path of the modules to mutate")
+    parser.add_argument("--workers", type=int, default=1, help="mutants tested at the same time")
     return parser.parse_args()
 
 

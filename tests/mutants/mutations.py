@@ -1,7 +1,8 @@
-"""The mutants of a module: its source with one small change each. The changes are Cosmic Ray's, and two more.
+"""The mutants of a module: its source with one small change each.
 
-Left out is what no test could see or should look at: annotations, `slots` and `frozen` of dataclasses, and `is` for
-`==`, which are the same for small numbers.
+The changes are those of Cosmic Ray's operators, and the removal of a statement. Changes that no test can or should
+detect are left out: annotations, `slots` and `frozen` of dataclasses, and `is` in place of `==`, which is the same for
+small numbers.
 """
 
 import ast
@@ -20,15 +21,15 @@ _WITH_ARGUMENTS = ("VariableReplacer", "VariableInserter")
 
 
 class RemoveStatement(Operator):  # type: ignore[misc]
-    """A statement of a function becomes `pass`: calls, assignments, returns and raises that nothing depends on."""
+    """Replaces a statement of a function by `pass`: calls, assignments, returns and raises that no test needs."""
 
     def mutation_positions(self, node: syntax.PythonNode) -> Iterator[tuple[object, object]]:
-        """The statements that do something."""
+        """The positions of statements that do something."""
         if node.type == "simple_stmt" and node.search_ancestor("funcdef") and not _does_nothing(node):
             yield node.start_pos, node.end_pos
 
     def mutate(self, node: syntax.PythonNode, index: int) -> syntax.PythonNode:
-        """Put `pass` in its place."""
+        """Replace the statement by `pass`."""
         assert index == 0
         first = node.children[0].get_first_leaf()
         node.children[0] = syntax.Keyword("pass", first.start_pos, first.prefix)
@@ -36,7 +37,7 @@ class RemoveStatement(Operator):  # type: ignore[misc]
 
     @classmethod
     def examples(cls) -> tuple[()]:
-        """None; they are for Cosmic Ray's own tests."""
+        """No examples; only Cosmic Ray's tests use them."""
         return ()
 
 
@@ -46,7 +47,7 @@ def _does_nothing(node: syntax.PythonNode) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One change: in which function, the line before and after it (stripped), and the whole source with it."""
+    """One change: its function, the line before and after (stripped), and the whole mutated source."""
 
     path: str
     line_number: int
@@ -57,17 +58,17 @@ class Mutant:
 
     @property
     def keys(self) -> set[tuple[str, str, str, str]]:
-        """What names it for as long as its line stays the same, wherever it moves: with its function, and without."""
+        """Its keys in the list, with and without the function; valid wherever the line moves."""
         return {(self.path, function, self.line, self.becomes) for function in (self.function, "")}
 
     @property
     def place(self) -> str:
-        """`fanout/upstream/clock.py:19 (RedisClock.learn)` and the line as it is."""
+        """`fanout/upstream/clock.py:19 (RedisClock.learn)` and the original line."""
         return f"{self.path}:{self.line_number} ({self.function})\n    - {self.line}"
 
 
 def mutants(path: str, source: str, functions: tuple[str, ...]) -> list[Mutant]:
-    """All mutants of a module that are different programs; of some functions only, where any are given."""
+    """All distinct mutants of a module, or only those of `functions` if any are given."""
     seen = {_program(source)}
     found = []
     places = _functions(source)
@@ -94,7 +95,7 @@ def _occurrences(source: str, operator: Operator) -> int:
 
 
 def _program(source: str) -> str:
-    """What the source does, without what is left out; the text itself where it is not even Python."""
+    """The program without what is left out, for comparison; the source itself if it has a syntax error."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -110,7 +111,7 @@ def _program(source: str) -> str:
 
 
 def _functions(source: str) -> dict[int, str]:
-    """Line number → the qualified name of the innermost function or class around it."""
+    """Maps line number to the qualified name of the innermost function or class around it."""
     names: dict[int, str] = {}
 
     def name(node: ast.AST, around: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 from contract.keys import Keys
@@ -97,7 +97,7 @@ class Process:
         """The process's way to the outside: into the world, with time, names and log from there."""
         return Context(
             self.settings,
-            log=_Log(self.world.logged),
+            log=_Log(partial(self.world.logged, self)),
             open_link=lambda _, timeout_s, __: self.world.connect(self, timeout_s),
             random_hex=self.world.name,
             least_poll_s=POLL_S,
@@ -135,7 +135,14 @@ class Process:
 class SequencerProcess(Process):
     async def main(self) -> None:
         context = self.context()
-        await Candidate(context, Outage(context, Readiness()), SequencerStats(), check=_suits).run(self.stop)
+        self._candidate = Candidate(context, Outage(context, Readiness()), SequencerStats(), check=_suits)
+        await self._candidate.run(self.stop)
+
+    @property
+    def left_behind(self) -> dict[bytes, str]:
+        """The nodes that it does not wait for now, and why."""
+        term = self._candidate._term
+        return term.commits.standings.left_behind if term else {}
 
 
 class ListenerProcess(Process):
@@ -179,7 +186,7 @@ class NodeProcess(Process):
         serving = asyncio.ensure_future(node.run(leave))
         try:
             await self.stop.wait()
-            await self.server.drain(0.1, 0.5)
+            await self.server.drain(self.server.spread(0.1), 0.5)
             leave.set()
             await asyncio.wait([serving], timeout=1.0)
         finally:
@@ -213,7 +220,7 @@ class _Client(Client):
 class Connection:
     """A user client's connection, seen as the transport of the node's Client; keeps what it received."""
 
-    def __init__(self, world: Any, node: NodeProcess, user: int) -> None:
+    def __init__(self, world: Any, node: NodeProcess, user: int, pairs: bytes = b"") -> None:
         self.user = user
         self.node = node
         self._last_node_id = b""
@@ -226,8 +233,8 @@ class Connection:
         assert node.server is not None
         self._client = _Client(node.server, world.loop.numbered())
         self._client.connection_made(cast(asyncio.Transport, self))
-        self._client.data_received(b"%d\r\n" % user)
         node.connections.append(self)
+        self._client.data_received(b"%d%b\r\n" % (user, pairs))
 
     def __str__(self) -> str:
         return f"connection of {self.user} at {self.node}, opened at batch {self.opened_at_batch}"
@@ -279,3 +286,72 @@ class Connection:
 
     def set_write_buffer_limits(self, high: int) -> None:
         pass
+
+
+class Returner:
+    """A user that goes on where it was: what is judged is what it has got over all its connections."""
+
+    def __init__(self, user: int) -> None:
+        self.user = user
+        self.parts: list[tuple[int, bytes]] = []
+        """(number, the lines behind it) from the beginning, and from each RESET on."""
+        self.resets: list[bytes] = []
+        self.live = False
+        self._history, self._number = b"", -1
+
+    @property
+    def cursor(self) -> bytes:
+        return b"%b@%d" % (self._history, self._number) if self.parts else b"now"
+
+    def take(self, line: bytes) -> None:
+        """The next line of its connection."""
+        word, _, rest = line.partition(b" ")
+        if word in (b"OK", b"RESUMED", b"RESET"):
+            self._begin(word, *rest.split(b" "))
+        elif word == b"AT":
+            self._goes_on(int(rest))
+        elif word != b"BYE":
+            self._goes_on(int(line.partition(b"|")[0]) - 1)
+            self._number += 1
+            number, lines = self.parts[-1]
+            self.parts[-1] = number, lines + line + b"\n"
+
+    def _begin(self, word: bytes, position: bytes, *reason: bytes) -> None:
+        self.resets += reason
+        if self.live or (word == b"RESUMED" and position != self.cursor):
+            raise AssertionError(f"user {self.user} at {self.cursor!r} is told {word!r} {position!r}")
+        self.live = True
+        self._history, _, number = position.partition(b"@")
+        if word != b"RESUMED":
+            self._goes_on(int(number))
+            self.parts.append((int(number), b""))
+
+    def _goes_on(self, number: int) -> None:
+        if number < self._number or not self.live:
+            raise AssertionError(f"user {self.user} at {self.cursor!r} goes on at {number}")
+        self._number = number
+
+
+class ReturningConnection(Connection):
+    """One of its connections."""
+
+    def __init__(self, world: Any, node: NodeProcess, returner: Returner) -> None:
+        self.returner = returner
+        returner.live = False
+        super().__init__(world, node, returner.user, b" after=" + returner.cursor)
+
+    def write(self, data: bytes) -> None:
+        if self.open:
+            super().write(data)
+            for line in bytes(data).split(b"\n")[:-1]:
+                self.returner.take(line)
+
+    def _closed(self) -> None:
+        super()._closed()
+        self.returner.live = False
+        self._world.returns(self.returner)
+
+    def abort(self) -> None:
+        self.end()
+
+    close = abort

@@ -10,7 +10,7 @@ Rules kept here:
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 from zlib import crc32
@@ -58,7 +58,7 @@ class Stream:
 
 GROWING = {b"SET", b"HSET", b"HSETNX", b"HINCRBY", b"SADD", b"ZADD", b"XADD"}
 """Commands that Redis refuses while its memory is full (its flag `denyoom`)."""
-SHRINKING = {b"DEL", b"HDEL", b"SREM", b"ZREMRANGEBYSCORE", b"XTRIM", b"PEXPIRE", b"RENAME"}
+SHRINKING = {b"DEL", b"HDEL", b"SREM", b"ZREM", b"ZREMRANGEBYSCORE", b"XTRIM", b"PEXPIRE", b"RENAME"}
 TYPES = {bytes: b"string", Hash: b"hash", set: b"set", SortedSet: b"zset", Stream: b"stream"}
 ENDLESS = 2**63
 
@@ -70,6 +70,7 @@ class Redis:
         self.data: dict[bytes, Any] = {}
         self.published: list[tuple[bytes, bytes]] = []
         self.full = False
+        self.run_id = b"5ca1ab1e"
         self.commands: list[list[bytes]] = []
         """All that was run since it was last cleared, in scripts or not. For the checks."""
         self._in_script = self._wrote = False
@@ -163,7 +164,9 @@ class Redis:
         micros = int(self._now() * 1_000_000) + 1_700_000_000_000_000
         return [b"%d" % (micros // 1_000_000), b"%d" % (micros % 1_000_000)]
 
-    def _do_info(self, _: bytes) -> bytes:
+    def _do_info(self, section: bytes) -> bytes:
+        if section == b"server":
+            return b"# Server\r\nrun_id:%b\r\n" % self.run_id
         return b"# Memory\r\nused_memory:1000\r\nmaxmemory:0\r\n"
 
     # Strings
@@ -172,6 +175,8 @@ class Redis:
         return self._peek(key, bytes) or None
 
     def _do_set(self, key: bytes, value: bytes, *options: bytes) -> Reply:
+        if options == (b"NX",):
+            return None if self._value(key) else self._do_set(key, value)
         if options and (options[0] != b"PX" or len(options) != 2):
             raise NotImplementedError(f"SET with {options!r}")
         self.data[key] = value
@@ -219,6 +224,11 @@ class Redis:
         value = self._peek(key, Hash)
         return sum(value.pop(field, None) is not None for field in fields)
 
+    def _do_hscan(self, key: bytes, cursor: bytes, *count: bytes) -> list[Reply]:
+        value = self._peek(key, Hash)
+        cursor, found = _scanned(value, cursor, count)
+        return [cursor, [part for field in found for part in (field, value[field])]]
+
     # Sets
 
     def _do_sadd(self, key: bytes, *members: bytes) -> int:
@@ -241,13 +251,7 @@ class Redis:
         return [int(member in value) for member in members]
 
     def _do_sscan(self, key: bytes, cursor: bytes, *count: bytes) -> list[Reply]:
-        """As in Redis, what is in the set all the time is found, in an order of its own, some of it at a time."""
-        if count[0] != b"COUNT":
-            raise NotImplementedError(f"SSCAN {count!r}")
-        places = sorted((crc32(member) + 1, member) for member in self._peek(key, set))
-        rest = [place for place in places if place[0] >= int(cursor)]
-        found, rest = rest[: int(count[1])], rest[int(count[1]) :]
-        return [b"%d" % (rest[0][0] if rest else 0), [member for _, member in found]]
+        return list(_scanned(self._peek(key, set), cursor, count))
 
     def _do_scard(self, key: bytes) -> int:
         return len(self._peek(key, set))
@@ -266,6 +270,10 @@ class Redis:
         if not with_scores:
             return members
         return [part for member in members for part in (member, b"%.17g" % value[member])]
+
+    def _do_zrem(self, key: bytes, *members: bytes) -> int:
+        value = self._peek(key, SortedSet)
+        return sum(value.pop(member, None) is not None for member in members)
 
     def _do_zcard(self, key: bytes) -> int:
         return len(self._peek(key, SortedSet))
@@ -342,6 +350,11 @@ class Redis:
             self._deliver(subscriber, [b"message", channel, payload])
         return len(subscribers)
 
+    def _do_pubsub(self, what: bytes, *channels: bytes) -> list[Reply]:
+        if what != b"NUMSUB":
+            raise NotImplementedError(f"PUBSUB {what!r}")
+        return [part for channel in channels for part in (channel, len(self._channels.get(channel, ())))]
+
     def subscribe(self, subscriber: Any, channels: list[bytes]) -> None:
         """Add a subscriber and confirm each channel."""
         for channel in channels:
@@ -403,6 +416,16 @@ HANDLERS: dict[bytes, Callable[..., Reply]] = {
 @cache
 def _compiled(text: bytes) -> Any:
     return _lua.eval(b"function(KEYS, ARGV, redis) " + text + b"\nend")
+
+
+def _scanned(members: Iterable[bytes], cursor: bytes, count: tuple[bytes, ...]) -> tuple[bytes, list[bytes]]:
+    """As in Redis, what is there all the time is found, in an order of its own, some of it at a time."""
+    if count[0] != b"COUNT":
+        raise NotImplementedError(f"a scan with {count!r}")
+    places = sorted((crc32(member) + 1, member) for member in members)
+    rest = [place for place in places if place[0] >= int(cursor)]
+    found, rest = rest[: int(count[1])], rest[int(count[1]) :]
+    return b"%d" % (rest[0][0] if rest else 0), [member for _, member in found]
 
 
 def _to_lua(reply: Reply) -> Any:

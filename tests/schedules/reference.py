@@ -4,6 +4,10 @@ import random
 from dataclasses import dataclass
 
 
+class WrongError(AssertionError):
+    """The system broke one of its promises."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event; what does not apply is 0."""
@@ -12,17 +16,23 @@ class Event:
     kind: str
     origin: int
     target: int
+    payload: bytes | None = None
 
     @property
     def line(self) -> bytes:
         fields = {"B": (), "S": (self.origin,)}.get(self.kind, (self.origin, self.target))
-        return "|".join(map(str, (self.number, self.kind, *fields))).encode() + b"\n"
+        bare = "|".join(map(str, (self.number, self.kind, *fields))).encode()
+        return bare + (b"" if self.payload is None else b"|" + self.payload) + b"\n"
+
+
+PAYLOADS = (None, None, None, b"", b"a|b", b"\r", b"1|B\r2|B", b"\x00\xff\x85\x0b", b"9" * 70)
 
 
 def events(rng: random.Random, count: int, users: int) -> list[Event]:
     """Events 1 to `count` among users 1 to `users`."""
     return [
-        Event(at, rng.choice("FFUBPSS"), rng.randint(1, users), rng.randint(1, users)) for at in range(1, count + 1)
+        Event(at, rng.choice("FFUBPSS"), rng.randint(1, users), rng.randint(1, users), rng.choice(PAYLOADS))
+        for at in range(1, count + 1)
     ]
 
 

@@ -44,6 +44,7 @@ from tests.schedules.witness import Witness
 pytestmark = pytest.mark.slow
 
 USERS = 3
+OPTED_IN = (b"1", b"2")
 T = TypeVar("T")
 
 events = st.lists(
@@ -57,6 +58,7 @@ options = st.fixed_dictionaries(
         "journal_part_users": st.sampled_from([1, 1000]),
         "entry_users": st.sampled_from([1, 2, 1000]),
         "linger_s": st.sampled_from([0.0, 1.0]),
+        "away_users": st.sampled_from([1, 100]),
     }
 )
 
@@ -148,7 +150,7 @@ class ModelNode:
             lost = isinstance(self.feed.failed.exception(), FrameLostError)
             await (self.connect if lost else self.begin)()
 
-    async def post(self, outcome: str, between: Callable[[], Awaitable[None]] = nothing) -> None:
+    async def post(self, outcome: str, forget: bool = False, between: Callable[[], Awaitable[None]] = nothing) -> None:
         """Post who came and left; `outcome` says how far that gets.
 
         `between` happens between any two commands on the way, which can be far apart in time.
@@ -160,6 +162,8 @@ class ModelNode:
         await between()
         fields = [b"leave", b" ".join(leaves)] * bool(leaves)
         fields += [b"join", b" ".join(user.id for user in joins)] * bool(joins)
+        keep, forgotten = [user.id for user in joins if user.id in OPTED_IN], [user for user in leaves if forget]
+        fields += [b"keep", b" ".join(keep)] * bool(keep) + [b"forget", b" ".join(forgotten)] * bool(forgotten)
         keys = (KEYS.events.encode(), KEYS.nodes.encode())
         command = [
             b"EVALSHA",
@@ -211,7 +215,7 @@ class Core(RuleBasedStateMachine):
                 node.published.clear()
                 if messages:
                     node.in_flight.append(messages)
-        self.witness.after_command(command, reply, self._clock, self._clock)
+        self.witness.after_command("sequencer", command, reply, self._clock, self._clock)
         return reply
 
     def name(self, _: int) -> str:
@@ -237,7 +241,8 @@ class Core(RuleBasedStateMachine):
         self.nodes: list[ModelNode] = []
         self.late: list[list[bytes]] = []
         self.connections: list[Connection] = []
-        self.witness = Witness(self.redis, self.sequence, USERS, len(self.sequence))
+        away = self.settings.away_s, self.settings.away_users
+        self.witness = Witness(self.redis, self.sequence, USERS, len(self.sequence), away=away)
         self.run([b"SCRIPT", b"LOAD", APPEND.text.encode()])
         self.nodes += [ModelNode(self) for _ in range(2)]
         for node in self.nodes:
@@ -304,9 +309,9 @@ class Core(RuleBasedStateMachine):
     def tick(self, place: int, expel: bool) -> None:
         """A batch without events, which may expel a node; also between the making of a batch and its commit."""
         gone = self.nodes[place].session.node.encode()
-        if expel:
-            self.term._assembly.routing.drop_node(gone)
-        self._commit(Batch(*self.term.commits.position, gone=(gone,) * expel))
+        batch = Batch(*self.term.commits.position, gone=(gone,) * expel)
+        self.term._assembly.expel(batch)
+        self._commit(batch)
 
     def _commit(self, batch: Batch) -> None:
         self.do(self.term._send(batch))
@@ -337,11 +342,12 @@ class Core(RuleBasedStateMachine):
         place=st.integers(0, 1),
         outcome=st.sampled_from(["answered", "answered", "answer lost", "late", "lost", "refused"]),
         apart=st.booleans(),
+        forget=st.sampled_from([False, False, True]),
     )
-    def post(self, place: int, outcome: str, apart: bool) -> None:
+    def post(self, place: int, outcome: str, apart: bool, forget: bool = False) -> None:
         """A node posts who came and who left; a batch is published between its commands."""
         if self.nodes[place].has_pending:
-            self.do(self.nodes[place].post(outcome, self._publish if apart else nothing))
+            self.do(self.nodes[place].post(outcome, forget, self._publish if apart else nothing))
 
     async def _publish(self) -> None:
         if self.unsent:
@@ -415,7 +421,7 @@ class Core(RuleBasedStateMachine):
             back.clear()
 
         if node.has_pending:
-            self.do(node.post(outcome, come_back))
+            self.do(node.post(outcome, between=come_back))
         while node.has_pending:
             self.post(place, "answered", apart=True)
             self.deliver_all()
@@ -468,12 +474,15 @@ class Core(RuleBasedStateMachine):
             self.deliver_all()
         serving = {node.session.node.encode() for node in self.nodes}
         ended = tuple(name for name in self.run([b"HKEYS", KEYS.nodes.encode()]) if name not in serving)
-        self._commit(Batch(*self.term.commits.position, gone=ended))
+        batch = Batch(*self.term.commits.position, gone=ended)
+        self.term._assembly.expel(batch)
+        self._commit(batch)
         self.witness.check_state()
         here = [connection for node in self.nodes for connection in node.connections]
         for connection in self.connections:
             self.witness.check(connection, complete=connection in here)
         self.witness.check_presence(serving, here)
+        self.witness.check_places()
 
 
 def _channel(user: bytes) -> bytes:

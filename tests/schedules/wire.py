@@ -106,7 +106,7 @@ class Wire:
             return
         self._commands.feed(data)
         while self.open and (command := self._commands.gets()) is not False:
-            words = cast(list[bytes], command)
+            words = self.owner.world.asking(cast(list[bytes], command))
             if self._rng.random() < self._noise.cut_before:
                 self.owner.world.trace("cut before", self.owner, words[0])
                 self.cut()

@@ -3,14 +3,20 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from contract.frames import StreamId, stream_id
 from fanout.upstream.presence import ANNOUNCE
-from tests.schedules.processes import KEYS, RECORDED
+from sequencer.standings import LOOK_S, STALL_S
+from tests.schedules.places import Places
+from tests.schedules.processes import KEYS, RECORDED, Returner
 from tests.schedules.redis_double import Hash, Redis, SortedSet, Stream
-from tests.schedules.reference import Event, Oracle
+from tests.schedules.reference import Event, Oracle, WrongError
 
+ANSWER_S, STALLED_ANSWER_S = 0.5, 3.0
+"""Longer than an answer of Redis takes, and than a stall of the process that waits for it."""
+LOOKS = 2
+"""Looks in a row at which a node must not have been there."""
 COUNTS = 9
 """Counters that one batch may change, `backlog` among them."""
 
@@ -39,39 +45,73 @@ class Listening(Protocol):
         """The node that it is or was connected to."""
 
 
-class WrongError(AssertionError):
-    """The system broke one of its promises."""
+class Staller(Protocol):
+    """A process, as far as its clock is judged."""
+
+    stalled_until: float
 
 
 class Witness:
     """Sees every batch and every join, and compares with the oracle."""
 
-    def __init__(self, redis: Redis, sequence: list[Event], users: int, reachable: int) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        sequence: list[Event],
+        users: int,
+        reachable: int,
+        window_batches: int | None = None,
+        away: tuple[float, int] = (120.0, 100_000),
+    ) -> None:
         self.batches = [Committed(0, 1, 1, (0, 0), 0.0)]
         self.oracle = Oracle(sequence[:reachable], users)
         self.end = reachable + 1
+        self._places = Places(redis, self.oracle, *away)
         self._lines = {event.line: event.number for event in sequence}
         self._redis = redis
         self._joins: dict[tuple[bytes, bytes], tuple[StreamId, float]] = {}
         self._ahead = [event.line for event in sequence[reachable + 1 :]]
         self._stored: set[bytes] = set()
+        self._window_batches = window_batches
+        self._epoch, self._before_epoch = b"", 0
+        self._heard: dict[bytes, int] = {}
+        """node → the batch that it has written"""
+        self._stills: dict[bytes, list[tuple[float, float]]] = {}
+        """node → (end, length) of each time for which it wrote nothing"""
+        self._absent: dict[tuple[object, bytes], tuple[int, int]] = {}
+        """(sequencer, node) → looks in a row at which the node had no subscription; and the same one look before"""
+        self._left_behind: dict[object, set[bytes]] = {}
+        """sequencer → the nodes that it has left behind"""
+        self._lease = b"", 0.0
 
-    def after_command(self, command: list[bytes], reply: object, now_s: float, answered_s: float) -> None:
-        """Look at what a command has changed, and at what it cost."""
-        run, self._redis.commands[:] = self._redis.commands[:], []
+    def after_command(
+        self, process: object, command: list[bytes], reply: object, now_s: float, answered_s: float
+    ) -> None:
+        """Look at what a command of a process has changed, and at what it cost."""
+        before = set(self._heard)
+        run, self._redis.commands[:] = [each for each in self._redis.commands if each != [b"TIME"]], []
+        self._look_at_nodes(now_s)
+        self._look_at_the_lease(now_s)
+        self._redis.commands.clear()
         if command[:2] == [b"EVALSHA", ANNOUNCE.sha.encode()] and isinstance(reply, bytes):
             node, *fields = command[7:]
             told = {name: users.split() for name, users in zip(fields[::2], fields[1::2], strict=True)}
             joins = told.get(b"join", [])
             if twice := set(joins) & set(told.get(b"leave", [])):
                 raise WrongError(f"{node!r} told a leave and a join of {twice} in one entry")
+            self._places.announced(node, told, stream_id(reply))
             for user in joins:
                 self._joins[node, user] = stream_id(reply), answered_s
+        elif command[0] == b"PUBSUB":
+            self._saw_subscriptions(process, cast(list[object], reply))
         elif command[0] == b"EVALSHA":
             state = self._redis.get(KEYS.state, Hash)
             if int(state.get(b"batch", b"0")) != self.batches[-1].number:
                 self._saw_batch(int(state[b"batch"]), int(state[b"next"]), stream_id(state[b"cursor"]), now_s)
+                self._check_window(state[b"epoch"], self._left_behind.get(process, set()), before)
                 self._check_cost(run)
+                last, batch = self.batches[-2:]
+                self._places.committed(last.next, batch.next, batch.cursor, run)
 
     def _saw_batch(self, number: int, next_number: int, cursor: StreamId, now_s: float) -> None:
         last = self.batches[-1]
@@ -80,18 +120,96 @@ class Witness:
         self.batches.append(Committed(number, last.next, next_number, cursor, now_s))
         published, self._redis.published[:] = self._redis.published[:], []
         for channel, payload in published:
-            lines = payload.splitlines(keepends=True)[channel == KEYS.broadcast.encode() :]
+            lines = [line + b"\n" for line in payload.split(b"\n")[:-1]][channel == KEYS.broadcast.encode() :]
             numbers = [self._lines.get(line, 0) for line in lines]
             if numbers != sorted(set(numbers)) or (
                 numbers and not last.next <= numbers[0] <= numbers[-1] < next_number
             ):
                 raise WrongError(f"batch {number} published {payload!r} to {channel!r}; it began at {last.next}")
 
+    def _check_window(self, epoch: bytes, left_behind: set[bytes], before: set[bytes]) -> None:
+        """A batch that is not a tick is published only while no node has more than a window of this term to write.
+
+        Except nodes that are left behind, which never all are; and except the batch whose commit is under way when the
+        first node enters. `before`: the nodes before this batch.
+        """
+        last, batch = self.batches[-2:]
+        if epoch != self._epoch:
+            self._epoch, self._before_epoch = epoch, last.number
+        if self._window_batches is None or (batch.next, batch.cursor) == (last.next, last.cursor):
+            return
+        unwritten = {node: batch.number - max(self._written(node), self._before_epoch) for node in self._heard}
+        far = {node for node, batches in unwritten.items() if batches > self._window_batches + 1}
+        if far - left_behind or (before and before <= left_behind):
+            raise WrongError(f"batch {batch.number} was published: to write {unwritten}, left behind {left_behind}")
+
+    # Standings
+
+    def logged(self, process: Staller, event: str, fields: dict[str, object], now_s: float) -> None:
+        """A sequencer says how a node stands: that must be so."""
+        if event == "sequencing":
+            self._left_behind[process] = set()
+        if event not in ("node_left_behind", "node_caught_up"):
+            return
+        node = str(fields["node"]).encode()
+        (set.add if event == "node_left_behind" else set.discard)(self._left_behind[process], node)
+        if event == "node_left_behind" and node in self._heard:
+            was_stalled = now_s - process.stalled_until < STALLED_ANSWER_S
+            self._judge(process, node, str(fields["reason"]), now_s - (STALLED_ANSWER_S if was_stalled else ANSWER_S))
+
+    def _judge(self, process: object, node: bytes, reason: str, since_s: float) -> None:
+        # The answer to the last look may still be on its way.
+        if reason == "gone" and max(self._absent.get((process, node), (0, 0))) < LOOKS:
+            raise WrongError(f"{node!r} is gone, and was there at one of the last looks")
+        # What it says was so when it looked: the answer took a while.
+        stills = self._stills[node]
+        least_s = STALL_S - 2 * LOOK_S
+        if reason == "stalled" and not any(length >= least_s and end >= since_s for end, length in stills):
+            raise WrongError(f"{node!r} is stalled, and it was not: {stills}")
+
+    def lease_is_free(self) -> None:
+        """The lease was deleted."""
+        self._lease = b"", 0.0
+
+    def _written(self, node: bytes) -> int:
+        return self._heard[node]
+
+    def _look_at_nodes(self, now_s: float) -> None:
+        """Remember for how long each node wrote nothing."""
+        heartbeats = self._redis.get(KEYS.nodes, Hash)
+        for node in self._heard.keys() - heartbeats.keys():
+            del self._heard[node]
+        for node, heartbeat in heartbeats.items():
+            batch, stills = int(heartbeat.split()[0]), self._stills.setdefault(node, [(now_s, 0.0)])
+            end, length = stills.pop()
+            stills.append((now_s, length + now_s - end))
+            if self._heard.get(node) != batch:
+                stills.append((now_s, 0.0))
+            self._heard[node] = batch
+
+    def _saw_subscriptions(self, process: object, answer: list[object]) -> None:
+        for channel, count in zip(answer[::2], answer[1::2], strict=True):
+            key = process, cast(bytes, channel).removeprefix(KEYS.node.encode())
+            before, _ = self._absent.get(key, (0, 0))
+            self._absent[key] = 0 if count else before + 1, before
+
+    def _look_at_the_lease(self, now_s: float) -> None:
+        """A process that runs, and whose lease has not expired, keeps it until it gives it back."""
+        holder = self._redis.get(KEYS.lease, bytes)
+        before, expires_s = self._lease
+        if before and holder and holder != before and now_s < expires_s:
+            counts = self._redis.run([b"PUBSUB", b"NUMSUB", KEYS.leader.encode() + before])
+            if counts[1]:
+                raise WrongError(f"{holder!r} took the lease from {before!r}, which is there")
+        self._lease = holder, now_s + self._redis.run([b"PTTL", KEYS.lease.encode()]) / 1000
+
     def _check_cost(self, commands: list[list[bytes]]) -> None:
         """A commit writes what it must and nothing twice, however events and users come."""
         batch = self.batches[-1]
+        commands = [command for command in commands if command != [b"TIME"]]
         written = Counter((name, key) for name, key, *_ in commands)
-        lines = [line for name, _, *rest in commands if name == b"ZADD" for line in rest[1::2]]
+        stored = (rest for name, key, *rest in commands if (name, key) == (b"ZADD", KEYS.waiting.encode()))
+        lines = [line for rest in stored for line in rest[1::2]]
         if again := self._stored.intersection(lines):
             raise WrongError(f"batch {batch.number} stored {again} a second time")
         self._stored.update(lines)
@@ -102,14 +220,18 @@ class Witness:
         moves = Counter((key, user) for name, key, *rest in commands if name in (b"SADD", b"SREM") for user in rest[:1])
         if max(moves.values(), default=0) > 1:
             raise WrongError(f"batch {batch.number} changed one member of a set more than once: {moves}")
-        told = {key for name, key in written if name == b"PUBLISH"}
         if max((count for (name, _), count in written.items() if name == b"PUBLISH"), default=0) > 1:
             raise WrongError(f"batch {batch.number} published to a channel twice")
         parts, counts = written[b"XADD", KEYS.deliveries.encode()], written[b"HINCRBY", KEYS.state.encode()]
         recorded = written[b"XADD", KEYS.rejected.encode()]
         if recorded > RECORDED:
             raise WrongError(f"batch {batch.number} recorded {recorded} refused lines")
-        if parts > len(told) or counts > COUNTS or written[b"ZREMRANGEBYSCORE", KEYS.waiting.encode()] > 1:
+        journal = [rest for name, key, *rest in commands if (name, key) == (b"XADD", KEYS.deliveries.encode())]
+        if (
+            parts > len({field for _, *fields in journal for field in fields[::2]})
+            or counts > COUNTS
+            or written[b"ZREMRANGEBYSCORE", KEYS.waiting.encode()] > 1
+        ):
             raise WrongError(f"batch {batch.number} cost more than it must: {written}")
 
     def _released(self, batch: Committed) -> list[bytes]:
@@ -137,6 +259,17 @@ class Witness:
         whole = self.oracle.since(connection.user, 1)
         raise WrongError(f"{connection} received {received!r}, which is no run of {whole!r} from its join on")
 
+    def check_returner(self, returner: Returner, reasons: set[bytes]) -> None:
+        """A user that goes on where it was has every line behind its first place, but for what RESET has left out."""
+        if not returner.live:
+            raise WrongError(f"user {returner.user} has not been told where it is")
+        if not set(returner.resets) <= reasons:
+            raise WrongError(f"user {returner.user} was told RESET {returner.resets}")
+        for at, (number, lines) in enumerate(returner.parts, 1):
+            wanted = self.oracle.since(returner.user, number + 1)
+            if not wanted.startswith(lines) or (at == len(returner.parts) and wanted != lines):
+                raise WrongError(f"user {returner.user} has {lines!r} after {number}, and not {wanted!r}")
+
     def _starts(self, connection: Listening) -> list[int]:
         """Where the connection may begin.
 
@@ -151,6 +284,10 @@ class Witness:
         latest = max(next(covering, len(self.batches)), connection.opened_at_batch + 1)
         starts = [batch.first for batch in self.batches[connection.written_at_opening + 1 : latest + 1]]
         return starts if latest < len(self.batches) else [*starts, self.batches[-1].next]
+
+    def check_places(self) -> None:
+        """Nobody is lost between online and away."""
+        self._places.at_rest()
 
     def check_presence(self, serving: set[bytes], connections: Iterable[Listening]) -> None:
         """Redis knows exactly the nodes that serve, and who is connected to each."""

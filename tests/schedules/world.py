@@ -6,14 +6,24 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from fanout.upstream.heartbeat import BEAT
+from fanout.upstream.presence import ANNOUNCE
 from runtime.errors import RedisUnavailableError
 from runtime.redis.link import RedisLink
 from tests.schedules.loop import VirtualLoop
-from tests.schedules.processes import KEYS, Connection, ListenerProcess, NodeProcess, Process, SequencerProcess
+from tests.schedules.processes import (
+    KEYS,
+    Connection,
+    ListenerProcess,
+    NodeProcess,
+    Process,
+    Returner,
+    ReturningConnection,
+    SequencerProcess,
+)
 from tests.schedules.redis_double import Redis
-from tests.schedules.reference import events
+from tests.schedules.reference import WrongError, events
 from tests.schedules.wire import Noise, Wire
-from tests.schedules.witness import Witness, WrongError
+from tests.schedules.witness import Witness
 
 PATIENCE_S = 12.0
 """Virtual time after the trouble within which everything must have arrived."""
@@ -35,22 +45,29 @@ class World:
         self._names = iter(range(1, 1_000_000))
         self._trouble_s = rng.choice([0.5, 1.5, 1.5, 3.0])  # until then events come and things go wrong
         self._users = rng.choice([1, 2, 3, 6])
-        self._sequence = events(rng, rng.randint(5, 25), self._users)
+        self._sequence = events(rng, rng.randint(5, 30), self._users)
         self._gap = rng.randint(1, len(self._sequence)) if rng.random() < 0.1 else len(self._sequence) + 1
-        self.witness = Witness(self.redis, self._sequence, self._users, self._gap - 1)
         self._options = options = {
             "redis_timeout_s": rng.choice([1.5, 3.0]),
-            "batch_deliveries": rng.choice([1, 3, 200_000, 200_000]),
-            "window_batches": rng.choice([3, 32, 32]),
+            "batch_deliveries": rng.choice([1, 1, 3, 200_000]),
+            "window_batches": rng.choice([1, 2, 3, 32]),
             "journal_bytes": rng.choice([1024, 4096, 1 << 20, 1 << 20]),
             "journal_part_users": rng.choice([1, 2, 1000]),
             "entry_users": rng.choice([1, 2, 1000]),
             "entries_ahead": rng.choice([1, 2, 8]),
             "batch_edges": rng.choice([1, 2, 5, 50_000]),
             "linger_s": rng.choice([0.0, 0.0, 0.05, 0.3]),
+            "away_s": rng.choice([0.3, 20.0, 20.0]),
+            "away_users": rng.choice([1, 2, 100, 100]),
         }
+        window_batches, away = int(options["window_batches"]), (options["away_s"], int(options["away_users"]))
+        self.witness = Witness(self.redis, self._sequence, self._users, self._gap - 1, window_batches, away)
+        self._opted_in = {b"%d" % user for user in range(1, self._users + 1) if rng.random() < 0.6}
+        """Users who ask for their place to be kept; they say now and then that it need not be any more."""
+        self.returners = [Returner(user) for user in range(1, self._users + 1) if rng.random() < 0.5]
+        self._opted_in -= {b"%d" % returner.user for returner in self.returners}
         self.sequencers = [SequencerProcess(self, f"sequencer-{at}", options) for at in range(rng.choice([1, 1, 2]))]
-        self.nodes = [NodeProcess(self, f"node-{at}", options) for at in range(rng.choice([1, 1, 2]))]
+        self.nodes = [NodeProcess(self, f"node-{at}", options) for at in range(rng.choice([1, 2, 2, 3]))]
         self.listener = ListenerProcess(self, "listener", options)
         self.processes: list[Process] = [*self.sequencers, *self.nodes, self.listener]
         self.connections: list[Connection] = []
@@ -77,9 +94,10 @@ class World:
         if self._print_line:
             self._print_line(f"{self.loop.time():9.4f}  {what:<10}  {who!s:<11}  {detail}")
 
-    def logged(self, event: str, fields: dict[str, object]) -> None:
-        """A service logged something. No reason to close connections may be claimed that is not there."""
-        self.trace("log", event, fields)
+    def logged(self, process: Process, event: str, fields: dict[str, object]) -> None:
+        """A service logged something. No reason may be claimed that is not there."""
+        self.trace("log", f"{process} {event}", fields)
+        self.witness.logged(process, event, fields, self.loop.time())
         reason = str(fields.get("reason"))
         lost = "journal" in reason and self._options["journal_bytes"] > KEEPS_ALL_BYTES
         if lost or "went back" in reason or event == "state_went_back":
@@ -100,6 +118,22 @@ class World:
         owner.connected(wire)
         return link
 
+    def asking(self, command: list[bytes]) -> list[bytes]:
+        """A command on its way to Redis: the entries of nodes say whose place is to be kept, and whose is not.
+
+        Of some users whose clients know nothing of that, too; so they give their place up at times.
+        """
+        if command[:2] != [b"EVALSHA", ANNOUNCE.sha.encode()]:
+            return command
+        told = dict(zip(command[8::2], command[9::2], strict=True))
+        keep = [user for user in told.get(b"join", b"").split() if user in self._opted_in]
+        leaves = [user for user in told.get(b"leave", b"").split() if user in self._opted_in]
+        forget = [user for user in leaves if self.rng.random() < 0.2]
+        for name, users in ((b"keep", keep), (b"forget", forget)):
+            if users:
+                told[name] = b" ".join([*told.get(name, b"").split(), *users])
+        return command[:8] + [part for field in told.items() for part in field]
+
     def saw(self, owner: Process, command: list[bytes], reply: object, answered_s: float) -> None:
         """A command was run; its sender knows at `answered_s`."""
         if command[0] == b"EVALSHA":
@@ -108,7 +142,7 @@ class World:
             self.trace("ran", owner, (*command, reply))
         if command[0] == b"EVALSHA" and command[1] == BEAT.sha.encode():
             cast(NodeProcess, owner).id = command[5]
-        self.witness.after_command(command, reply, self.loop.time(), answered_s)
+        self.witness.after_command(owner, command, reply, self.loop.time(), answered_s)
         if command[0] in (b"XADD", b"EVALSHA"):
             for process in self.processes:
                 for wire in process.wires:
@@ -119,9 +153,21 @@ class World:
         """A client whose node closed its connection connects anew."""
         self.loop.call_later(0.1 * connection.user, self._connect, connection.node, connection.user)
 
+    def returns(self, returner: Returner) -> None:
+        """A user that goes on where it was has lost its connection, and connects anew, to any node."""
+        self.loop.call_later(self.rng.choice([0.001, 0.01, 0.1, 0.5]), self._return, returner)
+
     def name(self, _: int) -> str:
         """A name that no other process or term has."""
         return f"{next(self._names):04x}"
+
+    def _reasons(self) -> set[bytes]:
+        """For which of them a user that goes on where it was may be told RESET."""
+        options = self._options
+        trimmed = options["journal_bytes"] <= KEEPS_ALL_BYTES
+        away = options["away_s"] < 1 or options["away_users"] < self._users
+        explained = {b"trimmed": trimmed, b"away": away}
+        return {reason for reason, may_be in explained.items() if may_be}
 
     # The schedule
 
@@ -132,6 +178,10 @@ class World:
         for user in range(1, self._users + 1):
             for _ in range(rng.choice([1, 1, 2, 3])):
                 at(rng.uniform(0, self._trouble_s), self._connect, rng.choice(self.nodes), user)
+        for returner in self.returners:
+            at(rng.uniform(0, self._trouble_s / 2), self._return, returner)
+            for _ in range(rng.choice([2, 4, 8])):
+                at(rng.uniform(0, self._trouble_s), self._cut_off, returner)
         if rng.random() < 0.2:
             at(rng.uniform(0, self._trouble_s), self._flap, rng.choice(self.nodes), rng.randint(1, self._users))
         self.noise.cut_before = rng.choice([0, 0, 0.01, 0.05])
@@ -191,6 +241,7 @@ class World:
         def expire() -> None:
             self.trace("EXPIRE", "lease")
             self.redis.run([b"DEL", KEYS.lease.encode()])
+            self.witness.lease_is_free()
 
         def fill() -> None:
             self.trace("FULL", "redis")
@@ -225,6 +276,19 @@ class World:
         self.connections.append(Connection(self, node, user))
         self.trace("connected", node, user)
 
+    def _return(self, returner: Returner) -> None:
+        if nodes := [node for node in self.nodes if node.accepts]:
+            node = self.rng.choice(nodes)
+            self.connections.append(ReturningConnection(self, node, returner))
+            self.trace("returned", node, (returner.user, returner.cursor))
+        elif not self.over:
+            self.loop.call_later(0.2, self._return, returner)
+
+    def _cut_off(self, returner: Returner) -> None:
+        for connection in self.connections:
+            if isinstance(connection, ReturningConnection) and connection.returner is returner:
+                connection.end()
+
     def _flap(self, node: NodeProcess, user: int, times: int = 8) -> None:
         """A user comes and goes in a loop."""
         if not times or not node.accepts or self.loop.time() > self._trouble_s:
@@ -240,7 +304,8 @@ class World:
     def _heal(self) -> None:
         self.trace("HEAL", "")
         self.redis.full = False
-        self.noise.cut_before = self.noise.cut_after = self.noise.lose_batch = self.noise.refuse = 0.0
+        noise = self.noise  # which the wires share
+        noise.cut_before = noise.cut_after = noise.lose_batch = noise.refuse = noise.slow = 0.0
 
     def _settle(self) -> None:
         problem: WrongError | None = None
@@ -249,11 +314,17 @@ class World:
             self._run_until(self.loop.time() + POLL_S)
             if not self.witness.at_rest() or not all(process.alive for process in self.processes):
                 continue
+            if any(sequencer.left_behind for sequencer in self.sequencers):
+                continue
             try:
                 for connection in self.connections:
-                    self.witness.check(connection, complete=connection.open)
+                    if not isinstance(connection, ReturningConnection):
+                        self.witness.check(connection, complete=connection.open)
+                for returner in self.returners:
+                    self.witness.check_returner(returner, self._reasons())
                 serving = {node.id for node in self.nodes}
                 self.witness.check_presence(serving, [each for each in self.connections if each.open])
+                self.witness.check_places()
                 return
             except WrongError as wrong:
                 problem = wrong

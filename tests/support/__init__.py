@@ -1,14 +1,21 @@
 """What tests of several folders share.
 
-programs.py     the Redis and Valkey programs that are found here
-servers.py      starts them on free ports
-sentinel.py     a primary, its replicas and three Sentinels
-deployment.py   service processes on loopback
-peers.py        sources and clients on plain sockets
-proxy.py        a proxy that impairs connections to Redis
-up.py           `parade up` and other commands as processes
-terminal.py     programs on a terminal, and sessions of the documents
+programs.py     finds the Redis and Valkey programs of this machine; skips tests that lack a program
+servers.py      starts servers on free ports of loopback
+sentinel.py     starts a primary, its replicas and three Sentinels
+deployment.py   runs the services as processes, and reads their log and their state in Redis
+peers.py        event sources, user clients and health requests on plain sockets
+nodes.py        a system whose nodes have a port each
+returners.py    users that go on where they were
+returning.py    a node without sockets, and a journal written by hand
+batches.py      a receiver of batches that keeps them
+proxy.py        a TCP proxy that impairs connections to Redis
+up.py           runs `parade up` and other commands as processes
+terminal.py     runs programs on a terminal, and the console sessions of the documents
 browser.py      a headless Chromium
-exported.py     what services answer on /metrics
-queries.py      the alerts, and the queries of the Grafana dashboard
+exported.py     the metrics that the services export on /metrics
+senders.py      threads that send beside a test
+acknowledged.py sources that say HELLO, and producers that go on elsewhere
+publishing.py   publishers over HTTP, and a producer that repeats what was not answered
+queries.py      the alert rules, and the queries of the Grafana dashboard
 """

@@ -1,4 +1,4 @@
-"""A real headless Chromium, Debian's, for tests of web pages."""
+"""A real headless Chromium (Debian's package) for tests of web pages."""
 
 import os
 import shutil
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from tests.support.deployment import wait_until
+from tests.support.programs import require
 
 OPTIONS = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-extensions"]
 
@@ -28,7 +28,7 @@ class Browser:
         return self.driver.execute_script(f"return {script}")
 
     def text(self, selector: str) -> str:
-        """The text of the first element that the selector finds; empty without one."""
+        """The text of the first element that matches; empty if none does."""
         return str(self.run(f"document.querySelector({selector!r})?.textContent ?? ''"))
 
     def wait_for(self, script: str, seconds: float = 15.0) -> None:
@@ -36,18 +36,18 @@ class Browser:
         wait_until(lambda: self.run(script), script, seconds)
 
     def screen(self, width: int, height: int, scheme: str = "light") -> None:
-        """A screen of this size in CSS pixels, for someone who prefers this color scheme."""
+        """Set the screen size in CSS pixels and the preferred color scheme."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self._control("Emulation.setDeviceMetricsOverride", metrics)
         self._control("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
 
     def press(self, key: str) -> None:
-        """A key stroke, wherever the focus is."""
+        """Press and release a key; it goes to the element with the focus."""
         for kind in ("keyDown", "keyUp"):
             self._control("Input.dispatchKeyEvent", {"type": kind, "key": key})
 
     def complaints(self) -> list[str]:
-        """What the console has said since the last time: errors and broken policies of the page."""
+        """Errors and policy violations that the page has logged since the last call."""
         return [f"{entry['source']}: {entry['message']}" for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def _control(self, command: str, parameters: Mapping[str, object]) -> None:
@@ -56,20 +56,16 @@ class Browser:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Skips the test where there is none, and fails it in CI."""
-    programs = shutil.which("chromium"), shutil.which("chromedriver")
-    if programs[0] is None or programs[1] is None:
-        reason = "Chromium is not installed (Debian: chromium and chromium-driver)"
-        if os.environ.get("CI"):
-            pytest.fail(f"{reason}, and CI tests with it")
-        pytest.skip(reason)
+    """Start the browser; where it is not installed, skip the test (in CI: fail it)."""
+    browser, driver_path = shutil.which("chromium"), shutil.which("chromedriver")
+    require(browser and driver_path, "Chromium (Debian: chromium and chromium-driver)")
     options = ChromeOptions()
-    options.binary_location = programs[0]
-    # Root can't have the browser's own sandbox; the pages of the tests are our own.
+    options.binary_location = str(browser)
+    # The browser's sandbox does not work for root, and the tests open only our pages.
     for option in [*OPTIONS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]:
         options.add_argument(option)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = Chrome(options, ChromeService(programs[1]))
+    driver = Chrome(options, ChromeService(driver_path))
     try:
         driver.set_page_load_timeout(15)
         driver.set_script_timeout(5)

@@ -1,4 +1,4 @@
-"""What the services export, taken from what they really answer on /metrics."""
+"""The exported metrics, parsed from what the services answer on /metrics."""
 
 import dataclasses
 import re
@@ -12,9 +12,9 @@ from sequencer.stats import SequencerStats
 
 SERVICES: dict[str, type] = {"listener": ListenerStats, "sequencer": SequencerStats, "fanout": FanoutStats}
 PROCESS = "process"
-"""Instead of a service: what every process shows."""
+"""In place of a service's name: the metrics that every process exports."""
 ANY = "any"
-"""Stands for the reasons that are not known beforehand."""
+"""Placeholder for reasons that are not known in advance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,19 +28,18 @@ class Exported:
 
 
 def exported(service: str) -> list[Exported]:
-    """A service's own metrics, or those of any process, in the order in which they are shown."""
-    prefix = "" if service == PROCESS else f"parade_{service}_"
+    """The metrics of one service, or those of every process, in the order of the exposition."""
     text = _text("listener" if service == PROCESS else service)
     found = re.findall(r"^# HELP (\w+) (.*)\n# TYPE \1 (\w+)\n((?:[^#].*\n)*)", text, re.MULTILINE)
     return [
         Exported(name, kind, _labels(samples), meaning)
         for name, meaning, kind, samples in found
-        if name.startswith("parade_") == bool(prefix) and name.startswith(prefix)
+        if name.startswith("parade_") == (service != PROCESS)
     ]
 
 
 def series() -> set[str]:
-    """Every name that a query can use: a histogram has three."""
+    """Every series name that a query can use; a histogram has three."""
     names = set()
     for service in (*SERVICES, PROCESS):
         for metric in exported(service):
@@ -54,6 +53,8 @@ def _text(service: str) -> str:
     for value in vars(stats).values():
         if isinstance(value, Counter):
             value[ANY] = 0
+        elif isinstance(value, dict):
+            value[ANY] = ANY
     return exposition(service, stats, ready=True).decode()
 
 

@@ -1,6 +1,8 @@
-"""Test sources and clients: plain sockets, everything received is kept."""
+"""Test sources, clients and health requests on plain sockets. Everything a client receives is kept."""
 
 import contextlib
+import http.client
+import json
 import selectors
 import socket
 import struct
@@ -15,10 +17,12 @@ from simulator.workload import Workload, blocks
 from tests.support.deployment import PATIENCE_S, Deployment, wait_until
 
 LOOPBACK = "127.0.0.1"
+CLOSED_S = 4 * PATIENCE_S
+"""The longest wait for an end: marks keep coming to a client that opted in, so no single read takes too long."""
 
 
 class Peer:
-    """One client connection and all it has received."""
+    """One client connection and everything it has received."""
 
     def __init__(self, port: int, user: int | None = None) -> None:
         self.user = user
@@ -36,7 +40,7 @@ class Peer:
         self.socket.sendall(data)
 
     def read(self) -> None:
-        """Take what is there (called when the socket is readable)."""
+        """Read what has arrived; blocks until something has."""
         try:
             data = self.socket.recv(1 << 20)
         except ConnectionError:
@@ -46,14 +50,16 @@ class Peer:
         self.closed = not data
 
     def wait_for(self, ending: bytes) -> None:
-        """Read until what was received ends so."""
+        """Read until what was received has this ending."""
         while not self.received.endswith(ending):
             self.read()
             assert not self.closed, f"closed after {self.received[-200:]!r}"
 
     def wait_until_closed(self) -> bytes:
-        """Read to the end; returns all that was received."""
+        """Read until the connection is closed; returns everything received."""
+        deadline = time.monotonic() + CLOSED_S
         while not self.closed:
+            assert time.monotonic() < deadline, f"not closed within {CLOSED_S:g} s: {self.received[-200:]!r}"
             self.read()
         return self.received
 
@@ -67,7 +73,7 @@ def peers(port: int, users: Iterable[int]) -> Iterator[list[Peer]]:
     connected: list[Peer] = []
     try:
         for user in users:
-            connected.append(Peer(port, user))  # noqa: PERF401 (those made so far must be closed)
+            connected.append(Peer(port, user))  # noqa: PERF401 (on an error the earlier ones must be closed)
         yield connected
     finally:
         for peer in connected:
@@ -75,7 +81,7 @@ def peers(port: int, users: Iterable[int]) -> Iterator[list[Peer]]:
 
 
 class Audience:
-    """Many peers read by one thread, so that they can come and go while a test does other things."""
+    """Many peers read by one thread, so that they can connect and leave while the test does other things."""
 
     def __init__(self) -> None:
         self.all: list[Peer] = []
@@ -121,10 +127,10 @@ class Audience:
 
 
 class Honest:
-    """A source and a client that behave well while others don't: every event arrives, once and in order.
+    """A well-behaved source and client among hostile ones: every event must arrive, once and in order.
 
-    The source sends a broadcast every few milliseconds, over one connection, until the context ends. All events
-    of the system are counted by it, so others send only what `reserve` has left out for them.
+    The source sends a broadcast every few milliseconds, over one connection, until the context ends. It allocates the
+    sequence numbers of the whole system, so other sources may send only what they get from `reserve`.
     """
 
     INTERVAL_S = 0.005
@@ -132,7 +138,7 @@ class Honest:
     def __init__(self, system: Deployment, user: int = 1_000_000) -> None:
         self._system = system
         self._user = user
-        self._whole = b""
+        self._expected = b""
         self._next = 1
         self._lock = threading.Lock()
         self._halt = threading.Event()
@@ -156,25 +162,25 @@ class Honest:
             self._source.close()
         try:
             if kind is None:
-                self._hear(len(self._whole))
-                assert self.client.received == self._whole
+                self._hear(len(self._expected))
+                assert self.client.received == self._expected
         finally:
             self.client.close()
 
     def reserve(self, count: int = 1, kind: bytes = b"B", heard: bool = True) -> bytes:
-        """The next events, for another source to send now; `heard` says whether the client is to hear them."""
+        """The next events, which another source must send now; `heard`: the honest client will receive them."""
         with self._lock:
             lines = b"".join(b"%d|%b\n" % (number, kind) for number in range(self._next, self._next + count))
             self._next += count
-            self._whole += lines if heard else b""
+            self._expected += lines if heard else b""
             return lines
 
     def is_served(self) -> None:
-        """Something is sent after now, and all that was sent until then arrives."""
+        """Wait until a new event was sent, and until everything sent so far has arrived."""
         with self._lock:
             before = self._next
-        wait_until(lambda: self._next > before, "the honest source sends on")
-        self._hear(len(self._whole))
+        wait_until(lambda: self._next > before, "the honest source continues to send")
+        self._hear(len(self._expected))
 
     def _hear(self, size: int) -> None:
         while len(self.client.received) < size:
@@ -187,37 +193,50 @@ class Honest:
                 line = b"%d|B\n" % self._next
                 self._source.sendall(line)
                 self._next += 1
-                self._whole += line
+                self._expected += line
+
+
+def connect(port: int) -> socket.socket:
+    """A connection to a port on loopback."""
+    return socket.create_connection((LOOPBACK, port), PATIENCE_S)
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the other side closes the connection; waits for it."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
 
 
 def reset(connection: socket.socket) -> None:
-    """Close with a reset instead of an orderly end."""
+    """Close with a TCP reset instead of an orderly FIN."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
-def has_heard(peer: Peer, ending: bytes) -> bool:
-    """Whether what the peer has received ends so."""
+def has_ending(peer: Peer, ending: bytes) -> bool:
+    """Whether what the peer has received has this ending."""
     return peer.received.endswith(ending)
 
 
 def last_number(received: bytes) -> int:
-    """The sequence number of the last whole line; 0 when there is none."""
+    """The sequence number of the last complete line; 0 if there is none."""
     line = received[: received.rfind(b"\n") + 1].rstrip(b"\n").rpartition(b"\n")[2]
     return int(line.split(b"|")[0]) if line else 0
 
 
 def assert_unbroken(whole: bytes, peer: Peer, seen_before: int, to_the_end: bool) -> None:
-    """What the peer received is one unbroken run of `whole`, begun at a line after its registration."""
+    """What the peer received must be one unbroken part of `whole`, starting with a line after its registration."""
     if not peer.received:
-        assert not to_the_end, f"user {peer.user} heard nothing"
+        assert not to_the_end, f"user {peer.user} received nothing"
         return
     at = whole.find(peer.received)
-    assert at == 0 or whole[at - 1 : at] == b"\n", f"user {peer.user} has a hole, a duplicate or a wrong line"
+    assert at == 0 or whole[at - 1 : at] == b"\n", f"user {peer.user} has a missing, duplicate or wrong line"
     if b"|" in peer.received:
         assert int(peer.received.split(b"|", 1)[0]) > seen_before
     if to_the_end:
-        assert at + len(peer.received) == len(whole), f"user {peer.user} did not hear the end"
+        assert at + len(peer.received) == len(whole), f"user {peer.user} did not receive the end"
 
 
 def source(port: int, data: bytes) -> None:
@@ -227,7 +246,7 @@ def source(port: int, data: bytes) -> None:
 
 
 def slowly(port: int, data: bytes, seconds: float) -> threading.Thread:
-    """Send everything over one connection in about so many seconds, from a thread."""
+    """Send everything over one connection, in a thread that takes about this many seconds."""
 
     def send() -> None:
         with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), PATIENCE_S) as connection:
@@ -242,7 +261,7 @@ def slowly(port: int, data: bytes, seconds: float) -> threading.Thread:
 
 
 def generated(work: Workload, users: Iterable[int]) -> tuple[Oracle, bytes]:
-    """An oracle that keeps all bytes for the users, and the events in order of arrival."""
+    """An oracle that has the expected bytes of the users, and the events in order of arrival."""
     oracle = Oracle(users, keep=True)
     arrival = b""
     for block in blocks(work):
@@ -252,7 +271,7 @@ def generated(work: Workload, users: Iterable[int]) -> tuple[Oracle, bytes]:
 
 
 def expect_everything(clients: Iterable[Peer], oracle: Oracle) -> None:
-    """Each client receives all that the oracle expects for its user, and nothing else."""
+    """Each client must receive exactly what the oracle expects for its user."""
     for client in clients:
         assert client.user is not None
         expected = oracle.expected[client.user].bytes
@@ -261,5 +280,18 @@ def expect_everything(clients: Iterable[Peer], oracle: Oracle) -> None:
 
 
 def edges(oracle: Oracle) -> set[tuple[str, str]]:
-    """(follower, followee) of all the oracle's clients who follow someone."""
+    """(follower, followee) for every client of the oracle."""
     return {(str(follower), str(followee)) for followee, fans in oracle.followers.items() for follower in fans}
+
+
+def health(port: int, path: str = "/readyz", host: str = LOOPBACK) -> tuple[int, dict[str, object]]:
+    """Status and body of a health port's answer; status 0 if there is no answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    except OSError:
+        return 0, {}
+    finally:
+        connection.close()

@@ -1,12 +1,12 @@
-"""A TCP proxy between one service and Redis that can do to their connections what a network does.
+"""A TCP proxy between one service and Redis that can impair their connections as a network does.
 
 Rules kept here:
 
-- Bytes leave in the order they came, unchanged. A connection that has lost a byte never carries one again in
-  that direction: TCP has no holes, only connections that die.
-- An impairment is in force from `impair` to `heal`, on the connections whose name (CLIENT SETNAME) contains
-  its `purpose`, those made meanwhile too. Healing ends the connections that lost bytes.
-- Each direction holds at most one read of `READ_BYTES`; a slow side slows the other.
+- Bytes are passed on unchanged and in order. A connection that has lost a byte never carries another one in that
+  direction: TCP streams have no holes, they only end.
+- An impairment is in force from `impair` to `heal`, on all connections whose name (CLIENT SETNAME) contains its
+  `purpose`, including new ones. Healing ends the connections that have lost bytes.
+- Each direction buffers at most one read of `READ_BYTES`, so a slow receiver slows the sender.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _find_name = re.compile(rb"SETNAME\r\n\$\d+\r\n([^\r]+)\r\n").search
 
 
 class CutError(Exception):
-    """The connection ends now, after these last bytes."""
+    """The connection must end now, after these last bytes."""
 
     def __init__(self, last: bytes = b"") -> None:
         super().__init__()
@@ -34,18 +34,18 @@ class CutError(Exception):
 
 
 class Connection:
-    """A service's connection and the one to Redis that stands for it."""
+    """A service's connection to the proxy, and the proxy's connection to Redis."""
 
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self.near, self.far = near, far
         self.name = ""
         self.made_s = time.monotonic()
         self.lost: set[str] = set()
-        self.carried = b""
+        self.incomplete = b""
         self.running = 2
 
     def cut(self) -> None:
-        """End it at once, both ways."""
+        """End both connections immediately."""
         for each in (self.near, self.far):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -56,7 +56,7 @@ class Connection:
 
 
 class Impairment:
-    """What happens to matching connections; each method gets what was read and returns what goes on."""
+    """What happens to matching connections. The methods get the bytes read and return the bytes to pass on."""
 
     def __init__(self, purpose: str = "") -> None:
         self.purpose = purpose
@@ -69,23 +69,23 @@ class Impairment:
         return data
 
     def heal(self) -> None:
-        """It is over."""
+        """The impairment has ended."""
 
 
 class BlackHole(Impairment):
-    """Bytes vanish, in one direction (`to_redis`, `from_redis`) or in both; neither side is told."""
+    """Discards bytes in one direction (`to_redis`, `from_redis`) or in both; neither side notices."""
 
     def __init__(self, purpose: str = "", directions: tuple[str, ...] = ("to_redis", "from_redis")) -> None:
         super().__init__(purpose)
         self._directions = directions
 
     def to_redis(self, connection: Connection, data: bytes) -> bytes:
-        return self._vanish("to_redis", connection, data)
+        return self._discard("to_redis", connection, data)
 
     def from_redis(self, connection: Connection, data: bytes) -> bytes:
-        return self._vanish("from_redis", connection, data)
+        return self._discard("from_redis", connection, data)
 
-    def _vanish(self, direction: str, connection: Connection, data: bytes) -> bytes:
+    def _discard(self, direction: str, connection: Connection, data: bytes) -> bytes:
         if direction not in self._directions:
             return data
         self.struck += 1
@@ -94,7 +94,7 @@ class BlackHole(Impairment):
 
 
 class Delay(Impairment):
-    """Every read is passed on only after some time, both ways."""
+    """Delays every read, in both directions."""
 
     def __init__(self, seconds: float, purpose: str = "") -> None:
         super().__init__(purpose)
@@ -109,7 +109,7 @@ class Delay(Impairment):
 
 
 class Late(Impairment):
-    """What goes to Redis on the connections of now arrives, but late: the service has long made new ones."""
+    """Holds back what existing connections send to Redis, until the service has long replaced them."""
 
     def __init__(self, purpose: str = "") -> None:
         super().__init__(purpose)
@@ -127,9 +127,9 @@ class Late(Impairment):
 
 
 class Cut(Impairment):
-    """Cuts one connection, once, around a command that contains `wanted`.
+    """Cuts one connection, once, at a command that contains `wanted`.
 
-    `where`: "before" the command arrives, "after" it arrived but before its answer, "inside" the answer.
+    `where`: "before" the command reaches Redis, "after" it has but before the answer, or "inside" the answer.
     """
 
     def __init__(self, where: str, purpose: str = "", wanted: bytes = b"") -> None:
@@ -154,7 +154,7 @@ class Cut(Impairment):
 
 
 class CutMessage(Impairment):
-    """Cuts one subscription, once, in the middle of what is published."""
+    """Cuts one subscription, once, in the middle of a published message."""
 
     def from_redis(self, connection: Connection, data: bytes) -> bytes:  # noqa: ARG002
         if self.struck or MESSAGE not in data:
@@ -163,8 +163,8 @@ class CutMessage(Impairment):
         raise CutError(data[: data.rindex(MESSAGE) + len(MESSAGE)])
 
 
-class Swallow(Impairment):
-    """Makes one published message vanish as if Redis had never sent it: the first that contains `wanted`."""
+class DropMessage(Impairment):
+    """Drops one published message as if Redis had never sent it: the first one that contains `wanted`."""
 
     def __init__(self, wanted: bytes, purpose: str = "") -> None:
         super().__init__(purpose)
@@ -175,7 +175,7 @@ class Swallow(Impairment):
         while start >= 0:
             end = _message_end(data, start)
             if end is None:
-                connection.carried = data[start:]  # goes first when the rest has come
+                connection.incomplete = data[start:]  # put in front of the next read
                 return data[:start]
             if self._wanted in data[start:end]:
                 self.struck = 1
@@ -185,7 +185,7 @@ class Swallow(Impairment):
 
 
 def _message_end(data: bytes, start: int) -> int | None:
-    """Where the pub/sub message that begins at `start` ends; None when it is not all there."""
+    """Where the pub/sub message that starts at `start` ends; None if it is incomplete."""
     at = start + len(MESSAGE)
     for _ in ("channel", "payload"):
         line_end = data.find(b"\r\n", at)
@@ -196,7 +196,7 @@ def _message_end(data: bytes, start: int) -> int | None:
 
 
 class Proxy:
-    """Listens on a port of its own and forwards to the server of `url`."""
+    """Listens on a free port and forwards to the server of `url`."""
 
     def __init__(self, url: str) -> None:
         self._target = (urlsplit(url).hostname, urlsplit(url).port)
@@ -205,7 +205,7 @@ class Proxy:
         self._connections: set[Connection] = set()
         self._impairments: list[Impairment] = []
         self.busy_s = 0.0
-        """When the service last sent Redis `BUSY_BYTES` at once: events, or a batch of them."""
+        """When the service last sent at least `BUSY_BYTES` at once: events or a batch."""
         self.url = f"redis://127.0.0.1:{self._server.getsockname()[1]}/0"
 
     def __enter__(self) -> Self:
@@ -218,18 +218,18 @@ class Proxy:
         for impairment in self._impairments[:]:
             self.heal(impairment)
         with contextlib.suppress(OSError):
-            self._server.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+            self._server.shutdown(socket.SHUT_RDWR)  # wakes the accepting thread
         self._server.close()
         with self._lock:
             for connection in self._connections:
                 connection.cut()
 
     def impair(self, impairment: Impairment) -> None:
-        """Put an impairment in force."""
+        """Put an impairment into force."""
         self._impairments.append(impairment)
 
     def heal(self, impairment: Impairment) -> None:
-        """End it, and the connections that lost bytes."""
+        """End an impairment, and the connections that have lost bytes."""
         self._impairments.remove(impairment)
         impairment.heal()
         with self._lock:
@@ -238,7 +238,7 @@ class Proxy:
                     connection.cut()
 
     def cut(self, purpose: str = "") -> int:
-        """Cut every connection with this purpose now; returns how many there were."""
+        """Cut every connection with this purpose immediately; returns their number."""
         with self._lock:
             found = [connection for connection in self._connections if purpose in connection.name]
         for connection in found:
@@ -289,14 +289,14 @@ class Proxy:
 
     def _impaired(self, connection: Connection, direction: str, data: bytes) -> bytes:
         if direction == "from_redis":
-            data, connection.carried = connection.carried + data, b""
+            data, connection.incomplete = connection.incomplete + data, b""
         for impairment in self._impairments[:]:
             if impairment.purpose in connection.name:
                 data = getattr(impairment, direction)(connection, data)
         return data
 
     def _ended(self, connection: Connection, direction: str, sink: socket.socket) -> None:
-        if direction not in connection.lost:  # else the end is lost like the bytes before it
+        if direction not in connection.lost:  # otherwise the end of the stream is lost, too
             with contextlib.suppress(OSError):
                 sink.shutdown(socket.SHUT_WR)
         with self._lock:

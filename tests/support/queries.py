@@ -1,4 +1,4 @@
-"""The queries of the dashboard and of the alert rules, and the metrics that they name."""
+"""The queries of the Grafana dashboard and of the alert rules, and the metrics they use."""
 
 import json
 import re
@@ -14,23 +14,23 @@ WORDS = {"and", "or", "unless", "bool", "by", "on", "without", "ignoring"}
 
 
 def panels() -> list[dict[str, Any]]:
-    """Those of the dashboard, row titles left out."""
+    """The panels of the dashboard, without row titles."""
     found: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
     return [panel for panel in found if panel["type"] != "row"]
 
 
 def dashboard_queries() -> list[str]:
-    """Each with a range in place of Grafana's variable."""
+    """The queries of all panels, with a fixed range in place of Grafana's variable."""
     return [target["expr"].replace("$__rate_interval", "1m") for panel in panels() for target in panel["targets"]]
 
 
 def alert_rules() -> dict[str, str]:
-    """Alert → its query."""
+    """Maps each alert to its query."""
     return dict(re.findall(r"- alert: (\w+)\n +expr: (.+)\n", (PROMETHEUS / "alerts.yml").read_text()))
 
 
 def metrics_in(query: str) -> set[str]:
-    """The names that are no function, no word of the language, no label, and stand outside of quotes."""
+    """The metric names: what is not a function, a keyword, a label or inside quotes."""
     return set(_names(re.sub(r'"[^"]*"|\{[^}]*\}|\[[^]]*\]|\b(by|without|on|ignoring) *\([^)]*\)', " ", query)))
 
 

@@ -1,4 +1,4 @@
-"""A primary, its replicas and three Sentinels, as real servers on loopback."""
+"""Starts a primary, its replicas and three Sentinels as real servers on loopback."""
 
 import signal
 import subprocess
@@ -14,13 +14,13 @@ from tests.support.programs import Program
 from tests.support.servers import free_port, sentinel_server, server_of
 
 SERVICE = "parade-main"
-PASSWORD = "se/cret"  # noqa: S105 (of servers that live for one test)
+PASSWORD = "se/cret"  # noqa: S105 (for servers of one test)
 
 Server = subprocess.Popen[bytes]
 
 
 class Replicated:
-    """A service of several data servers; the first one is the primary."""
+    """A primary (the first server) and its replicas, as one Sentinel service."""
 
     def __init__(self, servers: list[Server], clients: list["redis.Redis"], sentinel_ports: list[int]) -> None:
         self._servers = servers
@@ -29,17 +29,17 @@ class Replicated:
         self.url = f"redis+sentinel://:{quote(PASSWORD, safe='')}@{hosts}/{SERVICE}/0"
 
     def kill_primary(self) -> None:
-        """SIGKILL; one of the replicas is promoted within a few seconds."""
+        """Kill the primary with SIGKILL; a replica is promoted within a few seconds."""
         self._servers[0].kill()
         self._servers[0].wait()
 
     def cut_replicas_off(self) -> None:
-        """From now on they get nothing, until the primary is gone."""
+        """Stop replication, until `resume_replicas` after the primary is gone."""
         for server in self._servers[1:]:
             server.send_signal(signal.SIGSTOP)
         self._clients[0].client_kill_filter(_type="replica")
 
-    def let_replicas_go_on(self) -> None:
+    def resume_replicas(self) -> None:
         for server in self._servers[1:]:
             server.send_signal(signal.SIGCONT)
 
@@ -49,7 +49,7 @@ class Replicated:
 
 @contextmanager
 def replicated(program: Program, folder: Path, replicas: int) -> Iterator[Replicated]:
-    """Replication is up and every Sentinel knows of it; all are gone when the context ends."""
+    """Start the servers, wait until they replicate and every Sentinel knows all of them; end them with the context."""
     ports, servers = [free_port() for _ in range(1 + replicas)], []
     with ExitStack() as stack:
         for port in ports:
@@ -64,7 +64,7 @@ def replicated(program: Program, folder: Path, replicas: int) -> Iterator[Replic
         for port in sentinel_ports:
             stack.enter_context(sentinel_server(program, port, folder, SERVICE, ports[0], PASSWORD))
         sentinels = [stack.enter_context(redis.Redis(port=port)) for port in sentinel_ports]
-        wait_until(lambda: all(_knows_all(each, replicas) for each in sentinels), "the Sentinels know everyone", 60)
+        wait_until(lambda: all(_knows_all(each, replicas) for each in sentinels), "the Sentinels know all servers", 60)
         yield Replicated(servers, clients, sentinel_ports)
 
 

@@ -1,4 +1,4 @@
-"""Real Redis and Valkey servers for the tests: on loopback, on free ports, gone when the tests end."""
+"""Starts real Redis and Valkey servers on free ports of loopback, and ends them with the test."""
 
 import contextlib
 import os
@@ -14,16 +14,16 @@ from tests.support.programs import SYSTEM, Program
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 PORTS = range(10_000 + WORKER % 8, 32_000, 8)
-"""Tests that run at the same time choose from different ones."""
+"""Ports of this test worker; workers that run in parallel choose from different ones."""
 
 _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on, never the same twice.
+    """A TCP port on loopback that nothing listens on; each call returns a different one.
 
-    It is below those that systems give to outgoing connections (32768 and up on Linux), so no client can
-    take it before the server does.
+    It is below the range for outgoing connections (32768 and up on Linux), so no client connection can take it before
+    the server does.
     """
     while True:
         port = PORTS[random.randrange(len(PORTS))]
@@ -34,9 +34,19 @@ def free_port() -> int:
             return port
 
 
+def free_ports_in_a_row(count: int) -> int:
+    """The first of `count` ports that follow each other; above those of `free_port` and of outgoing connections."""
+    while True:
+        first = random.randrange(61_000, 65_000)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+
+
 @contextmanager
 def server_of(program: Program, port: int, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A program that listens on a port of loopback; yields its process."""
+    """Run a server program on a port of loopback; yields its process."""
     assert program.path is not None
     own = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", *program.options, *options]
     with _listening(port, [str(program.path), *own]) as process:
@@ -45,7 +55,7 @@ def server_of(program: Program, port: int, *options: str) -> Iterator["subproces
 
 @contextmanager
 def system_server(port: int, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """The system's redis-server on a port of loopback; yields its process."""
+    """Run the system's redis-server on a port of loopback; yields its process."""
     with server_of(SYSTEM, port, *options) as process:
         yield process
 
@@ -61,9 +71,10 @@ def sentinel_server(
     more: Sequence[str] = (),
     wait_on: int = 0,
 ) -> Iterator[None]:
-    """A Sentinel that watches over a primary on loopback and needs a second one's vote to replace it.
+    """Run a Sentinel that monitors a primary on loopback, with a quorum of two.
 
-    `password` is that of the data servers; `more` are lines of its configuration; it is ready when `wait_on` is open.
+    `password` is for the data servers; `more` are additional configuration lines. It is ready once the port `wait_on`
+    (by default its own) is open.
     """
     assert program.path is not None
     config = folder / f"sentinel-{port}.conf"
@@ -93,7 +104,7 @@ def _listening(port: int, command: list[str]) -> Iterator["subprocess.Popen[byte
 
 
 def wait_for_port(port: int, seconds: float = 10.0) -> None:
-    """Wait until something listens; TimeoutError when nothing does."""
+    """Wait until something listens on the port. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

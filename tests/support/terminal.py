@@ -1,4 +1,4 @@
-"""Programs on a terminal: sessions of the documentation, typed word for word, and whatever a program sends to one."""
+"""Runs programs on a terminal: the documented console sessions word for word, and single commands."""
 
 import os
 import pty
@@ -27,9 +27,9 @@ def check_session(
     ports: Mapping[str, int] = MappingProxyType({}),
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Type every command; each must answer as documented, where … stands for anything.
+    """Type every command of a session; each must print what is documented, where … matches anything.
 
-    `ports` are put in the place of the documented ones.
+    `ports` maps documented ports to the ones to use instead.
     """
     steps = [step.split("\n", 1) for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]]
     script = []
@@ -51,9 +51,9 @@ def on_terminal(
     environment: Mapping[str, str] = MappingProxyType({}),
     errors: int | None = None,
 ) -> bytes:
-    """All that a command sends to the terminal it runs on, to its end or `until` that is enough.
+    """Everything a command sends to its terminal, until it exits or `until` returns true for the output so far.
 
-    `errors` is where standard error goes; without it that is the terminal, too.
+    `errors` is the file descriptor for standard error; by default that is the terminal too.
     """
     master, terminal = pty.openpty()
     with subprocess.Popen(
@@ -66,7 +66,7 @@ def on_terminal(
         while select.select([master], [], [], max(0, deadline - time.monotonic()))[0]:
             try:
                 output += os.read(master, 65536)
-            except OSError:  # how Linux says that the last one who held the terminal is gone
+            except OSError:  # Linux: the last process has closed the terminal
                 break
             if until(output) or (process.poll() is not None and not select.select([master], [], [], 0.2)[0]):
                 break
@@ -76,7 +76,7 @@ def on_terminal(
 
 
 def _typed(script: str, folder: Path, environment: Mapping[str, str]) -> str:
-    """What bash prints; redis-cli prints differently for people, so it must see a terminal."""
+    """What bash prints. It runs on a terminal because redis-cli formats its output differently there."""
     command = ["bash", "-m", "-c", script]
     output = on_terminal(command, folder=folder, environment=environment, errors=subprocess.DEVNULL)
     return output.decode().replace("\r\n", "\n")

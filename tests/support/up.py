@@ -1,4 +1,4 @@
-"""`parade up` as a process, for tests that use the system as a user does."""
+"""Runs `parade up` and other commands as processes, for tests that use the system as a user does."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ class Up:
 
     @property
     def ports(self) -> dict[str, int]:
-        """The ports of the documentation and those used here."""
+        """Maps the documented ports to those used here."""
         return {"9090": self.event_port, "9099": self.client_port, "6390": self.redis_port}
 
     @property
@@ -35,7 +35,7 @@ class Up:
         return ["--event-port", str(self.event_port), "--client-port", str(self.client_port)]
 
     def children(self) -> dict[int, str]:
-        """Process id → command line of all processes below."""
+        """Maps process id to command line, for all descendant processes."""
         listing = subprocess.run(
             ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
         ).stdout
@@ -46,7 +46,7 @@ class Up:
         return {int(pid): args for pid, _, args in rows if int(pid) in family - {self.process.pid}}
 
     def resident_mib(self) -> dict[str, int]:
-        """What each process below holds in memory."""
+        """The resident memory of each descendant process."""
         children = self.children()
         pids = ",".join(map(str, children))
         listing = subprocess.run(["ps", "-o", "pid=,rss=", "-p", pids], capture_output=True, text=True, check=True)
@@ -55,7 +55,7 @@ class Up:
 
 
 def parade(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the command to its end. Those with the same XDG_RUNTIME_DIR find each other's `up`."""
+    """Run a command to its end. It finds a running `up` that has the same XDG_RUNTIME_DIR."""
     return subprocess.run(
         [PARADE, *arguments],
         capture_output=True,
@@ -67,13 +67,13 @@ def parade(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
 
 
 def clean_environment(**environment: str) -> dict[str, str]:
-    """This environment without settings of Parade, and with what is given."""
+    """The current environment without Parade's settings, plus the given variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PARADE_")} | environment
 
 
 @contextmanager
 def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    """A `parade` command that runs while the test does other things; ended with it in any case."""
+    """Run a `parade` command in the background; killed when the block ends."""
     command = [PARADE, *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
@@ -88,7 +88,7 @@ def started(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
 def parade_up(
     *options: str, redis_url: str | None = None, check: bool = True, directory: Path | None = None, **environment: str
 ) -> Iterator[Up]:
-    """Start `parade up` on free ports and wait for its `ready`; ends it, and checks that it ended well."""
+    """Run `parade up` on free ports; wait for its `ready`, and check its exit status when the block ends."""
     event_port, client_port, redis_port = free_port(), free_port(), free_port()
     server = ["--redis-url", redis_url] if redis_url else ["--redis-port", str(redis_port)]
     ports = ["--event-port", str(event_port), "--client-port", str(client_port)]
@@ -106,7 +106,7 @@ def parade_up(
         try:
             assert process.stdout is not None
             first_line = process.stdout.readline()
-            assert first_line.startswith("ready"), f"not ready but {first_line!r}: {_all_of(errors)}"
+            assert first_line.startswith("ready"), f"printed {first_line!r} instead of ready: {_all_of(errors)}"
             yield Up(process, event_port, client_port, redis_port, first_line)
             process.terminate()
             assert not check or process.wait(10) == 0

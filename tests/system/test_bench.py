@@ -1,4 +1,4 @@
-"""The benchmark still measures: tiny loads through all of it. Their speed does not matter here."""
+"""The benchmark works: tiny loads through all its parts. Their speed is not checked."""
 
 import sys
 from pathlib import Path
@@ -10,9 +10,9 @@ from tests.bench import compare, plots
 from tests.bench.author import author
 from tests.bench.cases import Case
 from tests.bench.idle import idle
-from tests.bench.report import summary, table
-from tests.bench.run import run
-from tests.bench.system import PARADE
+from tests.bench.measure import run
+from tests.bench.summary import summary, table
+from tests.bench.system_under_test import PARADE
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="the benchmark reads /proc")]
 
@@ -46,7 +46,9 @@ def test_runs_their_table_and_their_plots(tmp_path: Path) -> None:
     samples = [(0, 0.1), (2, 0.9), *((plots.LONG // 100 * n, 1.0 + 0.1 * n) for n in range(1, 101))]
     assert [round(cost, 6) for _, cost in plots.us_per_event(samples, plots.LONG)] == [2.0] * 19
     ended = [(plots.LONG // 10 * n, 0.1 * n) for n in range(1, 11)] + [(plots.LONG + 5, 1.3)]
-    assert [events for events, _ in plots.us_per_event(ended, plots.LONG)][-1] == plots.LONG, "the end is no load"
+    assert [events for events, _ in plots.us_per_event(ended, plots.LONG)][-1] == plots.LONG, (
+        "the time after the load does not count"
+    )
     swept = [result | {"case": f"sweep: {result['case']}"} for result in results]
     long = results[0] | {"events": plots.LONG, "samples": samples}
     written = plots.draw([*swept, long], tmp_path)
@@ -54,7 +56,7 @@ def test_runs_their_table_and_their_plots(tmp_path: Path) -> None:
     assert all(path.read_text().startswith("<?xml") for path in written)
 
 
-def test_two_programs_are_compared_in_turn() -> None:
+def test_two_programs_are_compared_alternately() -> None:
     before, after = compare.alternating(TINY, PARADE, 1)
     text = shown(compare.table(TINY, "base", before, after))
     assert "events_per_s" in text

@@ -14,7 +14,8 @@ import pytest
 import redis
 
 from tests.support.deployment import Deployment, running, wait_until
-from tests.support.servers import free_port
+from tests.support.programs import Program
+from tests.support.servers import free_port, server_of
 from tests.support.up import Up, parade, parade_up, started
 
 pytestmark = pytest.mark.slow
@@ -24,7 +25,7 @@ NEXT, WAITING = "{parade}:state", "{parade}:waiting"
 
 @pytest.fixture
 def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
-    """An `up` on ports of its own, the only one that the commands of the test can find."""
+    """An `up` on free ports, the only one that the commands of the test can find."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with parade_up() as system:
         yield system
@@ -126,8 +127,10 @@ def test_status_without_a_sequencer(valkey_url: str, namespace: str, tmp_path: P
     with Deployment(valkey_url, namespace, tmp_path / "log") as deployment:
         for service in ("listener", "fanout"):
             deployment.start(service)
-        wait_until(lambda: status(*options)[1] == ["no_sequencer"], "only a sequencer is missing")
-        assert status(*options)[0] == 1
+        # A node is not ready, either, once it has not heard of a sequencer for some seconds.
+        wait_until(lambda: set(status(*options)[1]) <= {"no_sequencer", "not_ready"}, "only a sequencer is missing")
+        code, names, _ = status(*options)
+        assert (code, names[0]) == (1, "no_sequencer")
         assert parade("status", *options).returncode == 1
         deployment.start("sequencer")
         wait_until(lambda: status(*options)[0] == 0, "all is well")
@@ -161,6 +164,22 @@ def test_a_dead_node_is_silent_before_it_is_expelled(valkey_url: str, namespace:
         deployment.of("fanout")[0].send_signal(signal.SIGKILL)
         wait_until(lambda: "node_silent" in status(*options)[1], "the node is silent")
         assert status(*options)[0] == 1
+
+
+def test_a_redis_without_an_append_only_file_is_said_until_it_has_one(
+    program: Program, namespace: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    options = ["--redis-url", f"redis://127.0.0.1:{port}/0", "--namespace", namespace]
+    with (
+        server_of(program, port, "--dir", str(tmp_path)),
+        running(options[1], namespace, tmp_path / "log", durable=True) as deployment,
+    ):
+        wait_until(lambda: status(*options)[:2] == (1, ["not_durable"]), "that is all that is wrong")
+        shown = parade("status", *options).stdout
+        advice = shown.partition("→ run: redis-cli ")[2].partition(",")[0]
+        deployment.redis.execute_command(*advice.split())
+        wait_until(lambda: status(*options)[:2] == (0, []), "all is well")
 
 
 def test_a_service_that_stops_in_order_is_not_missed(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -224,7 +243,7 @@ def test_skip_when_nothing_is_missing(up: Up, store: Any) -> None:
     assert store.hget(NEXT, "next") == "2"
 
 
-def test_skip_when_nobody_sequences(server_url: str, namespace: str) -> None:
+def test_skip_when_no_process_sequences(server_url: str, namespace: str) -> None:
     done = parade("skip", "--redis-url", server_url, "--namespace", namespace)
     assert done.returncode == 1
     assert "no process sequences" in done.stderr
@@ -338,7 +357,7 @@ def test_a_tap_that_is_cut_off_says_so(up: Up, store: Any) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("50", "--all"), ("050",)])
-def test_tap_of_nobody(arguments: tuple[str, ...], valkey_url: str) -> None:
+def test_tap_without_users(arguments: tuple[str, ...], valkey_url: str) -> None:
     done = parade("tap", *arguments, "--redis-url", valkey_url)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

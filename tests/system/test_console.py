@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,8 +18,8 @@ import pytest
 import redis
 
 from tests.support.deployment import ROOT, wait_until
-from tests.support.servers import free_port
-from tests.support.up import PARADE, Up, parade, parade_up
+from tests.support.servers import free_port, free_ports_in_a_row
+from tests.support.up import PARADE, Up, parade, parade_up, started
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def test_an_interrupted_demo_ends_quickly() -> None:
         assert "Traceback" not in demo.stderr.read()
 
 
-def test_up_runs_its_own_services_whatever_the_directory_holds(tmp_path: Path) -> None:
+def test_up_runs_its_own_services_and_not_those_of_the_directory(tmp_path: Path) -> None:
     for package in ("contract", "listener", "sequencer", "fanout", "console"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text("raise SystemExit('another program has this package')")
@@ -71,6 +72,30 @@ def test_up_stops_quickly_and_leaves_nothing(number: signal.Signals) -> None:
             assert up.process.wait(10) == 0
             assert time.monotonic() - began < 5
         assert not any(_alive(pid) for pid in children)
+
+
+def test_the_health_ports_of_an_up_count_up_and_are_printed() -> None:
+    first = free_ports_in_a_row(5)
+    with parade_up("--fanouts", "2", "--listeners", "2", PARADE_HEALTH_PORT=str(first)) as up:
+        services = ["sequencer", "fanout", "fanout", "listener", "listener"]
+        ports = dict(enumerate(services, first))
+        printed = ", ".join(f"{port} ({service})" for port, service in ports.items())
+        assert f"; health on 127.0.0.1:{printed}; look inside" in up.first_line
+        for port, service in ports.items():
+            wait_until(partial(_is_ready, port), f"the {service} is ready")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+                assert f"parade_{service}_".encode() in answer.read()
+
+
+def test_events_over_http_on_a_port_that_the_listeners_share() -> None:
+    port = free_port()
+    with parade_up("--listeners", "2", PARADE_WEB_PORT=str(port)) as up:
+        assert f"; events over HTTP on 127.0.0.1:{port}; look inside" in up.first_line
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/events", data=b"1|B\n", timeout=30) as answer:
+            assert json.load(answer)["accepted"] == 1
+        others = {name: str(free_port()) for name in ("--event-port", "--client-port", "--redis-port")}
+        words = [word for pair in others.items() for word in pair]
+        _fails_with(f"port {port} on 127.0.0.1 is in use", "up", *words, PARADE_WEB_PORT=str(port))
 
 
 def test_nothing_outlives_an_up_that_is_killed() -> None:
@@ -116,7 +141,7 @@ def _nodes(store: "redis.Redis") -> int:
         return 0
 
 
-def test_simulations_go_on_where_the_last_one_ended(up: Up) -> None:
+def test_simulations_continue_where_the_last_one_ended(up: Up) -> None:
     figures = []
     for seed in (1, 2):
         options = ["--events", "20000", "--clients", "20", "--seed", str(seed), "--json"]
@@ -178,6 +203,41 @@ def test_a_difference_is_found_and_shown(up: Up) -> None:
     assert "2500|P|9|1" in output
 
 
+@pytest.mark.parametrize("options", [(), ("--rate", "1000"), ("--json",)])
+def test_swapped_ports_are_named(up: Up, options: tuple[str, ...]) -> None:
+    ports = ["--event-port", str(up.client_port), "--client-port", str(up.event_port), "--clients", "5"]
+    redis_options = ["--redis-url", f"redis://127.0.0.1:{up.redis_port}"]
+    done = parade("simulate", *ports, *redis_options, *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    said = rf"parade: the event port, 127\.0\.0\.1:{up.client_port}, closed the connection after \d+ broadcasts, "
+    advice = "before all clients were served: are the ports swapped? See --event-port and --client-port\n"
+    assert re.fullmatch(said + re.escape(advice), done.stderr), done.stderr
+
+
+def test_a_system_that_is_stopped_in_the_middle_of_a_simulation() -> None:
+    with parade_up() as up, redis.Redis(port=up.redis_port) as store:
+        options = [
+            "--events",
+            "200000",
+            "--rate",
+            "2000",
+            "--clients",
+            "5",
+            "--redis-url",
+            f"redis://127.0.0.1:{up.redis_port}",
+        ]
+        with started("simulate", *up.port_options, *options) as simulation:
+            wait_until(lambda: int(store.hget("{parade}:state", "released") or 0) > 500, "events flow")
+            up.process.terminate()
+            output, errors = simulation.communicate(timeout=30)
+            assert up.process.wait(10) == 0
+    assert (simulation.returncode, output) == (1, "")
+    said = rf"parade: the event port, 127\.0\.0\.1:{up.event_port}, closed the connection after ([\d,]+) of 200,000 "
+    found = re.fullmatch(said + r"events: was the system stopped\? See `parade status`\n", errors)
+    assert found is not None, errors
+    assert 500 < int(found[1].replace(",", "")) < 200_000
+
+
 def test_reset(up: Up, valkey_url: str, namespace: str) -> None:
     refused = parade("reset", "--yes", "--redis-url", f"redis://127.0.0.1:{up.redis_port}")
     assert refused.returncode == 1
@@ -194,7 +254,7 @@ def test_reset(up: Up, valkey_url: str, namespace: str) -> None:
         assert store.exists(f"{{{namespace}x}}:state")
 
 
-def test_up_on_a_server_of_ones_own(server_url: str, namespace: str) -> None:
+def test_up_on_a_server_that_is_there_already(server_url: str, namespace: str) -> None:
     with parade_up("--namespace", namespace, redis_url=server_url) as up:
         options = ["--redis-url", server_url, "--namespace", namespace, "--events", "20000", "--clients", "10"]
         assert parade("simulate", *up.port_options, *options).returncode == 0
@@ -229,7 +289,41 @@ def _fails_with(message: str, *arguments: str, **environment: str) -> None:
 def test_a_port_in_use(option: str) -> None:
     ports = {name: str(free_port()) for name in ("--event-port", "--client-port", "--redis-port")}
     with socket.create_server(("127.0.0.1", int(ports[option]))):
-        _fails_with("is in use", "up", *[word for pair in ports.items() for word in pair])
+        _fails_with(
+            f"(process {os.getpid()}); choose another one", "up", *[word for pair in ports.items() for word in pair]
+        )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("--event-port", "--client-port"), ("--client-port", "--redis-port"), ("--event-port", "--redis-port")],
+)
+def test_a_port_that_is_given_twice(one: str, other: str) -> None:
+    ports = {name: str(free_port()) for name in ("--event-port", "--client-port", "--redis-port")}
+    ports[other] = ports[one]
+    said = f"are both {ports[one]}: each needs a port of its own"
+    _fails_with(said, "up", *[word for pair in ports.items() for word in pair])
+
+
+def test_a_health_port_that_is_in_use_or_given_twice_or_too_high() -> None:
+    first, other = free_ports_in_a_row(4), str(free_port())
+    ports = ["--client-port", other, "--redis-port", str(free_port())]
+    with socket.create_server(("127.0.0.1", first + 3)):
+        said = f"port {first + 3} on 127.0.0.1 is in use"
+        _fails_with(said, "up", "--event-port", str(free_port()), *ports, PARADE_HEALTH_PORT=str(first))
+    said = f"PARADE_EVENT_PORT and the health port of a fanout are both {first + 1}"
+    _fails_with(said, "up", "--event-port", str(first + 1), *ports, PARADE_HEALTH_PORT=str(first))
+    said = "the health port of a listener would be 65536"
+    _fails_with(said, "up", "--event-port", str(first + 1), *ports, PARADE_HEALTH_PORT="65533")
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below", "/proc/parade", "/proc/self"])
+def test_a_data_folder_that_can_not_be_used(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ports = {name: str(free_port()) for name in ("--event-port", "--client-port", "--redis-port")}
+    where = str(tmp_path / folder)
+    said = f"can't keep data in {where}: "
+    _fails_with(said, "up", "--data-dir", where, *[word for pair in ports.items() for word in pair])
 
 
 def test_a_redis_that_is_not_there() -> None:
@@ -310,6 +404,16 @@ def test_a_service_as_a_command_serves_until_it_is_told_to_stop(
             process.kill()
     assert process.returncode == 0, errors
     assert b'"event": "stopped"' in errors
+    assert b'"level": "error"' not in errors
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_as_a_command_stops_when_standard_input_ends(service: str, valkey_url: str, namespace: str) -> None:
+    options = ["--redis-url", valkey_url, "--namespace", namespace, "--stop-on-stdin-end"]
+    command = [PARADE, service, *options, "--event-port", "0", "--client-port", "0"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b'"event": "stopped"' in done.stderr
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -325,6 +429,19 @@ def test_the_version() -> None:
     assert (done.returncode, done.stdout) == (0, f"parade {metadata.version('parade-fanout')}\n")
 
 
+def test_help_lists_every_command_and_every_service() -> None:
+    done = parade("--help", COLUMNS="100")
+    assert done.returncode == 0
+    listed = re.findall(r"^│ ([a-z]+) ", done.stdout, re.MULTILINE)
+    looks = ["status", "top", "dashboard", "tap", "rejected", "graph", "skip"]
+    assert listed == ["up", "demo", "simulate", "reset", *looks, *SERVICES]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_that_is_not_the_first_word(service: str) -> None:
+    _fails_with(f"the service must be the first word: parade {service}", "--", service)
+
+
 def _is_ready(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1) as answer:
@@ -337,13 +454,27 @@ def _is_ready(port: int) -> bool:
 def test_a_service_whose_port_is_in_use(service: str, valkey_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        options = ["--event-port", port, "--client-port", port, "--redis-url", valkey_url]
+        mine = "--event-port" if service == "listener" else "--client-port"
+        options = [mine, port, "--redis-url", valkey_url]
         done = subprocess.run(
             [sys.executable, "-m", service, *options], capture_output=True, text=True, cwd=ROOT, timeout=20, check=False
         )
     assert done.returncode == 1
-    assert f"can't listen on 127.0.0.1:{port}" in done.stderr
+    assert f"port {port} on 127.0.0.1 is in use by " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_listener_of_another_deployment_does_not_share_the_port_of_an_up(
+    up: Up, valkey_url: str, namespace: str
+) -> None:
+    port, redis_options = str(up.event_port), ["--redis-url", valkey_url, "--namespace", namespace]
+    done = parade("listener", "--event-port", port, "--log-level", "error", *redis_options)
+    assert (done.returncode, done.stdout) == (1, "")
+    (holder,) = (pid for pid, args in up.children().items() if _service(args) == "listener")
+    assert re.fullmatch(
+        rf"listener: port {port} on 127\.0\.0\.1 is in use by \S+ \(process {holder}\); choose another one\n",
+        done.stderr,
+    )
 
 
 def _service(args: str) -> str:

@@ -1,4 +1,4 @@
-"""Users who come and go, and users who follow many: the others never notice, and nothing piles up."""
+"""Users who come and go, and users who follow many: other users never notice, and nothing accumulates."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ CHUNK = 1000
 
 
 def follow(system: Deployment, followers: Iterable[int], authors: range) -> None:
-    """Write a follow graph straight into Redis, both ways."""
+    """Write a follow graph directly into Redis, in both directions."""
     users = list(followers)
     pipeline = system.redis.pipeline(transaction=False)
     for user in users:
@@ -33,7 +33,7 @@ def follow(system: Deployment, followers: Iterable[int], authors: range) -> None
 
 
 def reported(system: Deployment, service: str) -> dict[str, Any]:
-    """What the process of a service said of itself last; nothing as long as it has not."""
+    """The latest report of a process of this service; empty before the first."""
     reports = system.redis.hgetall(system.keys.services)
     found = max((report for name, report in reports.items() if name.startswith(service)), default="0 {}")
     return dict(json.loads(found.partition(" ")[2]))
@@ -45,7 +45,7 @@ def test_a_leader_that_has_much_to_read_keeps_its_lease_and_works_at_once(
     users, authors = range(1, 41), range(1_000, 51_000)
     with running(valkey_url, namespace, tmp_path / "log", lease_s=1, tick_s=0.2) as system:
         with peers(system.client_port, users) as clients:
-            wait_until(lambda: len(system.online()) == len(users), "all online")
+            wait_until(lambda: len(system.online()) == len(users), "all users are online")
             follow(system, users, authors)
             (leader,) = system.of("sequencer")
             leader.kill()
@@ -55,7 +55,7 @@ def test_a_leader_that_has_much_to_read_keeps_its_lease_and_works_at_once(
             for client in clients:
                 client.wait_for(b"4|B\n")
                 assert client.received == b"1|S|50999\n2|S|1000\n4|B\n"
-            wait_until(lambda: reported(system, "sequencer").get("loading_users") == 0, "everything is read")
+            wait_until(lambda: reported(system, "sequencer").get("loading_users") == 0, "all follow sets are loaded")
             source(system.event_port, b"5|S|30000\n")
             for client in clients:
                 client.wait_for(b"5|S|30000\n")
@@ -65,24 +65,27 @@ def test_a_leader_that_has_much_to_read_keeps_its_lease_and_works_at_once(
 
 def test_events_go_on_while_somebody_who_follows_many_comes(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     with running(valkey_url, namespace, tmp_path / "log", fanouts=1, batch_edges=1) as system:
-        follow(system, [1], range(1_000, 201_000))  # so many steps take a minute at the least
+        follow(system, [1], range(1_000, 201_000))  # loading takes at least a minute
         with peers(system.client_port, [2]) as (other,):
-            wait_until(lambda: system.online() == {"2"}, "online")
+            wait_until(lambda: system.online() == {"2"}, "the user is online")
             with peers(system.client_port, [1]) as (greedy,):
-                wait_until(lambda: system.online() == {"1", "2"}, "both online")
+                wait_until(lambda: system.online() == {"1", "2"}, "both users are online")
                 for number in range(1, 101):
                     source(system.event_port, b"%d|B\n" % number)
                     other.wait_for(b"%d|B\n" % number)
                 source(system.event_port, b"101|S|150000\n")
                 greedy.wait_for(b"101|S|150000\n")
-                wait_until(lambda: reported(system, "sequencer").get("loading_users") == 1, "it is still being read")
+                wait_until(
+                    lambda: reported(system, "sequencer").get("loading_users") == 1,
+                    "the follow set is still being loaded",
+                )
 
 
 def test_who_comes_back_at_once_costs_the_stream_nothing(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     with running(valkey_url, namespace, tmp_path / "log", fanouts=1, linger_s=5, joins_per_user=0) as system:
         (sequencer,) = system.of("sequencer")
         with peers(system.client_port, [1]):
-            wait_until(lambda: system.online() == {"1"}, "online")
+            wait_until(lambda: system.online() == {"1"}, "the user is online")
         sequencer.send_signal(signal.SIGSTOP)
         try:
             for _ in range(50):
@@ -94,7 +97,7 @@ def test_who_comes_back_at_once_costs_the_stream_nothing(valkey_url: str, namesp
         with peers(system.client_port, [1]) as (back,):
             source(system.event_port, b"1|P|2|1\n")
             back.wait_for(b"1|P|2|1\n")
-        wait_until(lambda: system.online() == set(), "offline once lingering is over")
+        wait_until(lambda: system.online() == set(), "offline after the linger time")
 
 
 def test_joins_and_leaves_pile_up_no_further_than_their_bound(valkey_url: str, namespace: str, tmp_path: Path) -> None:
@@ -110,7 +113,7 @@ def test_joins_and_leaves_pile_up_no_further_than_their_bound(valkey_url: str, n
             staying = [Peer(system.client_port, user) for user in range(201, 221)]
         finally:
             sequencer.send_signal(signal.SIGCONT)
-        wait_until(lambda: system.online() == {str(user) for user in range(201, 221)}, "those are online who stayed")
+        wait_until(lambda: system.online() == {str(user) for user in range(201, 221)}, "those who stayed are online")
         source(system.event_port, b"1|B\n")
         for peer in staying:
             peer.wait_for(b"1|B\n")
@@ -129,7 +132,7 @@ def test_who_comes_and_goes_too_often_is_told_so(
 ) -> None:
     with running(valkey_url, namespace, tmp_path / "log", fanouts=1, **limit) as system:
         with peers(system.client_port, [2]) as (other,):
-            wait_until(lambda: system.online() == {"2"}, "online")
+            wait_until(lambda: system.online() == {"2"}, "the user is online")
             refused = 0
             for _ in range(20):
                 peer = Peer(system.client_port, 1)
@@ -138,7 +141,8 @@ def test_who_comes_and_goes_too_often_is_told_so(
                     refused += peer.wait_until_closed() == answer
                 peer.close()
             assert 10 <= refused < 20
-            with peers(system.client_port, [2, 2]) as further:  # a further connection is no join
+            with peers(system.client_port, [2, 2]) as further:  # another connection of an online user is not a join
+                wait_until(lambda: system.connections() == 3, "they are registered")
                 source(system.event_port, b"1|B\n")
                 for peer in (other, *further):
                     peer.wait_for(b"1|B\n")
@@ -161,10 +165,10 @@ def test_one_user_with_thousands_of_connections_that_end_newest_first(
         for _ in range(3000):
             many.append(socket.create_connection((LOOPBACK, system.client_port)))
             many[-1].sendall(b"1\n")
-        wait_until(lambda: reported(system, "fanout").get("connections") == 3001, "all connected")
+        wait_until(lambda: reported(system, "fanout").get("connections") == 3001, "all are connected")
         for connection in reversed(many):
             connection.close()
         source(system.event_port, b"1|B\n")
         one.wait_for(b"1|B\n")
-        wait_until(lambda: reported(system, "fanout").get("connections") == 1, "all gone")
-        wait_until(lambda: system.online() == {"2"}, "offline")
+        wait_until(lambda: reported(system, "fanout").get("connections") == 1, "all are closed")
+        wait_until(lambda: system.online() == {"2"}, "the user is offline")

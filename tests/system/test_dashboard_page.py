@@ -92,7 +92,7 @@ def page(system: Deployment, valkey_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def stage(browser: Browser, system: Deployment, page: str) -> Iterator[Stage]:
-    """The dashboard on a wide screen; whatever the test does, the page must not complain."""
+    """The dashboard on a wide screen; the page must not complain in any test."""
     browser.screen(1280, 900)
     browser.open(page)
     browser.wait_for("document.querySelector('#banner.good') !== null")
@@ -285,7 +285,7 @@ def test_a_page_on_another_port_of_this_machine_holds_no_place(browser: Browser,
             browser.wait_for("asked > 100")
             for _ in range(20):
                 with urllib.request.urlopen(f"{page}events", timeout=15) as answer:  # noqa: S310 (our own server)
-                    assert answer.readline() == b"event: history\n", "a viewer has a place"
+                    assert answer.readline() == b"event: history\n", "a viewer has a seat"
             browser.open("about:blank")
         finally:
             other.shutdown()

@@ -1,4 +1,4 @@
-"""Whatever a service can't go on with ends it, at once, with one line and status 1: none stays up and does nothing."""
+"""A service that can't continue ends immediately with one line and status 1, instead of running without working."""
 
 import json
 import re
@@ -31,8 +31,8 @@ run("service", main)
 """
 
 
-def ended(command: list[str]) -> str:
-    """What a program wrote to standard error that ended by itself with status 1."""
+def error_output(command: list[str]) -> str:
+    """The standard error of a program that must exit by itself with status 1."""
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     return done.stderr
@@ -42,25 +42,25 @@ def ended(command: list[str]) -> str:
 @pytest.mark.parametrize("url", ["nonsense://127.0.0.1/0", "redis://127.0.0.1:port/0"])
 def test_an_invalid_redis_url_ends_each_service(service: str, url: str) -> None:
     ports = ["--event-port", "0", "--client-port", "0", "--log-level", "error"]
-    said = ended(["-m", service, "--redis-url", url, *ports])
-    assert len(said.splitlines()) == 1, said
-    assert re.match(rf"{service}: \S+ is not a Redis URL: ", said)
+    output = error_output(["-m", service, "--redis-url", url, *ports])
+    assert len(output.splitlines()) == 1, output
+    assert re.match(rf"{service}: \S+ is not a Redis URL: ", output)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_part_that_fails_ends_its_service(service: str, valkey_url: str, namespace: str) -> None:
-    """The reporter here, which nothing else waits for."""
+    """The failing part is the reporter, whose result no other part needs."""
     options = ["--redis-url", valkey_url, "--namespace", namespace, "--log-level", "error"]
     ports = ["--event-port", "0", "--client-port", "0"]
-    said = ended(["-c", BROKEN_REPORTER % {"service": service}, *options, *ports])
-    logged, line = said.splitlines()
+    output = error_output(["-c", BROKEN_REPORTER % {"service": service}, *options, *ports])
+    logged, line = output.splitlines()
     assert line.startswith(f"{service}: internal error: KeyError: '{service.capitalize()}Stats'")
     assert json.loads(logged)["event"] == "internal_error"
     assert "Traceback" in json.loads(logged)["exception"]
 
 
 def test_a_callback_that_fails_ends_its_service() -> None:
-    logged, line = ended(["-c", BROKEN_CALLBACK, "--log-level", "error"]).splitlines()
+    logged, line = error_output(["-c", BROKEN_CALLBACK, "--log-level", "error"]).splitlines()
     assert line.startswith("service: internal error: ValueError: invalid literal for int()")
     assert "Traceback" in json.loads(logged)["exception"]
 
@@ -68,11 +68,13 @@ def test_a_callback_that_fails_ends_its_service() -> None:
 def test_clients_are_closed_when_a_node_ends_by_itself(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     with Deployment(valkey_url, namespace, tmp_path / "log", rebalance=True) as system:
         system.start("sequencer")
-        wait_until(system.sequencer, "a process sequences")
+        wait_until(system.sequencer, "a sequencer leads")
         late = BROKEN_REPORTER.replace("{}[stats.__class__.__name__]", "{}[0] if stats.connections else {}")
         node = system.start_command([sys.executable, "-c", late % {"service": "fanout"}])
-        wait_until(lambda: system.logged("node_entered") == 1, "a node")
+        wait_until(lambda: system.logged("node_entered") == 1, "a node is known")
         with peers(system.client_port, [1]) as (user,):
             assert user.wait_until_closed() == b""
         assert node.wait(10) == 1
-        wait_until(lambda: not system.redis.hlen(system.keys.nodes), "it has left, so none waits for it")
+        wait_until(
+            lambda: not system.redis.hlen(system.keys.nodes), "the node has left, so the sequencer does not wait for it"
+        )

@@ -1,4 +1,4 @@
-"""What each service says on /metrics after a stream of which everything is known."""
+"""What each service exports on /metrics after a known stream."""
 
 import http.client
 from collections.abc import Callable, Mapping
@@ -27,11 +27,11 @@ HEARD_BY_60 = b"2|B\n"
 AFTER = {50: b"4|B\n5|B\n", 60: b"4|B\n5|B\n6|S|50\n"}
 
 Values = dict[str, float]
-"""Sample, with its labels as Prometheus writes them → value."""
+"""Maps each sample, with its labels, to its value."""
 
 
 def scrape(port: int) -> Values:
-    """All samples; none without an answer."""
+    """All samples; empty if there is no answer."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", "/metrics")
@@ -47,19 +47,19 @@ def scrape(port: int) -> Values:
         sample.name + "".join(f"{{{name}={value}}}" for name, value in sample.labels.items()): sample.value
         for sample in samples
     }
-    assert len(found) == len(samples), "no sample comes twice"
+    assert len(found) == len(samples), "no sample appears twice"
     return found
 
 
 class Scraped:
-    """A deployment of one process of each service, and a standby, with the health port of each."""
+    """A deployment with one process of each service, each with a health port."""
 
     def __init__(self, system: Deployment) -> None:
         self.system = system
         self.ports: dict[str, int] = {}
         for name, service in {"leader": "sequencer", "fanout": "fanout", "listener": "listener"}.items():
             self.start(name, service)
-        wait_until(lambda: system.redis.hlen(system.keys.nodes) == 1, "a node")
+        wait_until(lambda: system.redis.hlen(system.keys.nodes) == 1, "a node is known")
 
     def start(self, name: str, service: str) -> None:
         self.ports[name] = free_port()
@@ -67,27 +67,27 @@ class Scraped:
         wait_until(lambda: self.own(name, service).get("ready") == 1, f"{name} is ready")
 
     def own(self, name: str, service: str | None = None) -> Values:
-        """The samples of the service itself, without what all have in front."""
+        """The samples of the service's own metrics, without their common prefix."""
         prefix = f"parade_{service or name}_"
         return {key.removeprefix(prefix): value for key, value in scrape(self.ports[name]).items() if prefix in key}
 
     def wait_for(self, name: str, wanted: Mapping[str, float], service: str | None = None) -> None:
-        """These values come, all of them together."""
+        """Wait until all these samples have these values at the same time."""
         differences: list[tuple[str, object, float]] = []
 
-        def there() -> bool:
+        def reached_all() -> bool:
             found = self.own(name, service)
             differences[:] = [(key, found.get(key), value) for key, value in wanted.items() if found.get(key) != value]
             return not differences
 
         try:
-            wait_until(there, f"the values of {name}", 10)
+            wait_until(reached_all, f"the values of {name}", 10)
         except AssertionError:
             pytest.fail(f"{name} (sample, found, wanted): {differences}")
 
 
 def assert_histogram(values: Values, name: str, at_least: int) -> None:
-    """Buckets that are cumulative and end in the count, and a sum that fits."""
+    """The buckets must be cumulative and end with the count, and the sum must match."""
     buckets = {key: value for key, value in values.items() if key.startswith(f"{name}_bucket")}
     bounds = [float(key.partition("le=")[2].rstrip("}")) for key in buckets]
     counts = list(buckets.values())
@@ -103,19 +103,19 @@ def test_a_known_stream(server_url: str, namespace: str, tmp_path: Path) -> None
         scraped = Scraped(system)
         scraped.start("standby", "sequencer")
         with peers(system.client_port, [50, 60]) as (fifty, sixty):
-            wait_until(lambda: system.online() == {"50", "60"}, "both online")
+            wait_until(lambda: system.online() == {"50", "60"}, "both users are online")
             stream(system, fifty, sixty)
-            before_the_gap_closes(scraped)
+            check_during_the_gap(scraped)
             source(system.event_port, b"4|B\n")
             fifty.wait_for(AFTER[50])
             sixty.wait_for(AFTER[60])
-            after_it_is_closed(scraped)
+            check_after_the_gap(scraped)
         scraped.wait_for("fanout", {"connections": 0, "users": 0, "lives_total": 1})
         system.stop_all()
 
 
 def stream(system: Deployment, fifty: Peer, sixty: Peer) -> None:
-    """Each piece is consumed before the next is sent, so that each is judged as its name says."""
+    """Send the pieces, each after the previous one is consumed, so that each has the effect in its name."""
     received = 0
     for piece in LINES.values():
         source(system.event_port, piece)
@@ -130,7 +130,7 @@ def reached(system: Deployment, received: int) -> Callable[[], bool]:
     return lambda: system.state("received") == received
 
 
-def before_the_gap_closes(scraped: Scraped) -> None:
+def check_during_the_gap(scraped: Scraped) -> None:
     sent = b"".join(LINES.values())
     scraped.wait_for("listener", {
         "sources": 0, "received_lines_total": 9, "received_bytes_total": len(sent), "refused_lines_total": 0,
@@ -151,7 +151,7 @@ def before_the_gap_closes(scraped: Scraped) -> None:
     scraped.wait_for("standby", standby, "sequencer")
 
 
-def after_it_is_closed(scraped: Scraped) -> None:
+def check_after_the_gap(scraped: Scraped) -> None:
     heard = [HEARD_BY_50 + AFTER[50], HEARD_BY_60 + AFTER[60]]
     scraped.wait_for("leader", {
         "next": 7, "released_total": 6, "waiting": 0, "gap_age_seconds": 0, "published_bytes_total": published(),
@@ -164,7 +164,7 @@ def after_it_is_closed(scraped: Scraped) -> None:
         "notifications_total": sum(lines.count(b"\n") for lines in heard), "sent_bytes_total": len(b"".join(heard)),
         "connections_lost_total{reason=expelled}": 0, "peers_total{reason=client_registered}": 2,
     })  # fmt: skip
-    # One observation for each batch that consumed something: a join or a piece of the stream.
+    # One observation for each batch that consumed a join or a piece of the stream.
     assert_histogram(scraped.own("fanout"), "latency_seconds", len(LINES) + 2)
     assert_histogram(scraped.own("listener"), "append_seconds", len(LINES) + 1)
     for name in ("read_seconds", "compute_seconds", "commit_seconds", "batch_events"):
@@ -172,7 +172,7 @@ def after_it_is_closed(scraped: Scraped) -> None:
 
 
 def published() -> int:
-    """Bytes handed to Redis: broadcasts once, anything else once for each user told."""
+    """Bytes published: broadcasts once, other events once for each notified user."""
     return len(HEARD_BY_50 + AFTER[50]) + len(b"6|S|50\n")
 
 
@@ -182,7 +182,7 @@ def test_a_new_leader_shows_the_gauges_and_the_old_one_none(valkey_url: str, nam
         source(system.event_port, b"1|B\n3|B\n")
         scraped.wait_for("leader", {"next": 2, "waiting": 1}, "sequencer")
         scraped.start("standby", "sequencer")
-        system.redis.delete(system.keys.lease)  # nothing is taken of this leader any more
+        system.redis.delete(system.keys.lease)  # no commit of this leader is accepted any more
         ends = {"term_ends_total{reason=lease lost}": 1}
         wait_until(lambda: scraped.own("leader", "sequencer")["terms_total"] == 2
                    or scraped.own("standby", "sequencer")["terms_total"] == 1, "a process leads again")  # fmt: skip

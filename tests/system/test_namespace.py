@@ -1,4 +1,4 @@
-"""Namespaces: what is taken works everywhere, what is not ends a service at once."""
+"""Namespaces: what is accepted works everywhere; what is not ends a service immediately."""
 
 import os
 import string
@@ -24,11 +24,11 @@ def parade(url: str, namespace: str, *command: str) -> str:
     return done.stdout
 
 
-def test_every_character_that_is_taken_works_everywhere(valkey_url: str, tmp_path: Path) -> None:
+def test_every_accepted_character_works_everywhere(valkey_url: str, tmp_path: Path) -> None:
     others = ["*", EVERYTHING[1:]]
     with running(valkey_url, EVERYTHING, tmp_path / "log", fanouts=1) as system:
         with peers(system.client_port, [50]) as (user,):
-            wait_until(lambda: system.online() == {"50"}, "online")
+            wait_until(lambda: system.online() == {"50"}, "the user is online")
             source(system.event_port, b"1|F|60|50\n2|B\n")
             user.wait_for(b"2|B\n")
         assert "60" in parade(valkey_url, EVERYTHING, "graph", "50")
@@ -43,7 +43,7 @@ def test_every_character_that_is_taken_works_everywhere(valkey_url: str, tmp_pat
 
 
 @pytest.mark.parametrize("service", ["listener", "sequencer", "fanout"])
-def test_one_that_is_not_ascii_ends_a_service_at_once(service: str, valkey_url: str) -> None:
+def test_a_namespace_that_is_not_ascii_ends_a_service_immediately(service: str, valkey_url: str) -> None:
     settings = {"PARADE_REDIS_URL": valkey_url, "PARADE_NAMESPACE": "größe"}
     command = [sys.executable, "-m", service]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A password of Redis stays where it was given: no message, log, process list, answer over HTTP or in Redis has it."""
+"""The Redis password is never revealed: not in messages, logs, the process list, HTTP answers or Redis itself."""
 
 import asyncio
 import re
@@ -28,17 +28,20 @@ pytestmark = pytest.mark.slow
 PASSWORD = "Xq7Z@W9/vK:R4t"  # noqa: S105
 ENCODED = "Xq7Z%40W9%2FvK%3AR4t"
 PIECES = re.compile("Xq7Z|W9|vK|R4t")
+SERVICES = ("listener", "sequencer", "fanout")
+UNKNOWN = r"(?i)unknown command .AUTH"
 
 
-def assert_silent(*texts: str) -> None:
+def assert_secret(*texts: str) -> None:
+    """No text may contain a part of the password."""
     for text in texts:
         assert not PIECES.search(text), text
 
 
 @pytest.fixture
 def server(redis_url: str) -> Iterator[int]:
-    """A server that asks for the password; its port."""
-    assert redis_url  # redis-server is there
+    """The port of a server that requires the password."""
+    assert redis_url  # requires redis-server
     port = free_port()
     with system_server(port, "--requirepass", PASSWORD):
         yield port
@@ -46,7 +49,7 @@ def server(redis_url: str) -> Iterator[int]:
 
 @pytest.fixture
 def up(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Up]:
-    """An `up` on that server, told so by the environment; the only one that the commands find."""
+    """A `parade up` on that server, configured by the environment; the only one that the commands find."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with parade_up(PARADE_REDIS_URL=f"redis://:{ENCODED}@127.0.0.1:{server}/0") as system:
         yield system
@@ -54,20 +57,20 @@ def up(server: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 def test_processes_commands_and_redis(up: Up, server: int) -> None:
     assert len(up.children()) >= 4
-    assert_silent(*up.children().values(), up.first_line)
+    assert_secret(*up.children().values(), up.first_line)
     for command in ("status", "status --json", "rejected", "graph 50", "skip", "reset --yes", "tap 050"):
         done = parade(*command.split())
-        assert_silent(done.stdout, done.stderr)
+        assert_secret(done.stdout, done.stderr)
     assert f"redis://127.0.0.1:{server}/0" in parade("status").stdout
     with redis.Redis(port=server, password=PASSWORD) as client:
         names = str(client.execute_command("CLIENT LIST"))
         assert "parade-sequencer-commit" in names
-        told = [str(client.dump(key)) + str(key) for key in client.scan_iter()]
-        assert_silent(names, *told)
+        dumped = [str(client.dump(key)) + str(key) for key in client.scan_iter()]
+        assert_secret(names, *dumped)
 
 
 @pytest.mark.usefixtures("up")
-def test_the_dashboard_and_what_it_says_when_redis_goes(server: int) -> None:
+def test_the_dashboard_and_its_message_when_redis_goes_away(server: int) -> None:
     port = free_port()
     with started("dashboard", "--port", str(port)) as dashboard:
         wait_until(lambda: answers(port), "the page is served")
@@ -81,8 +84,8 @@ def test_the_dashboard_and_what_it_says_when_redis_goes(server: int) -> None:
             while b'"problem"' not in seen:
                 seen += events.readline()
         dashboard.send_signal(signal.SIGINT)
-        told = dashboard.communicate(timeout=20)
-    assert_silent(seen.decode(), *told)
+        printed = dashboard.communicate(timeout=20)
+    assert_secret(seen.decode(), *printed)
 
 
 def answers(port: int) -> bool:
@@ -96,20 +99,20 @@ def answers(port: int) -> bool:
 def test_logs_and_health_with_a_wrong_password(server: int, tmp_path: Path) -> None:
     url = f"redis://:{ENCODED}x@127.0.0.1:{server}/0"
     with Deployment(f"redis://:{ENCODED}@127.0.0.1:{server}/0", "ns", tmp_path / "log") as deployment:
-        ports = {service: free_port() for service in ("listener", "sequencer", "fanout")}
+        ports = {service: free_port() for service in SERVICES}
         for service, port in ports.items():
             deployment.start(service, redis_url=url, health_port=port)
-        wait_until(lambda: deployment.logged("redis_away") == 3, "all of them say it")
+        wait_until(lambda: deployment.logged("redis_away") == 3, "all services log that Redis is away")
         for service, port in ports.items():
             with pytest.raises(urllib.error.HTTPError) as not_ready:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10)
             answer = not_ready.value.read().decode()
             assert "WRONGPASS" in answer, service
-            assert_silent(answer)
-        assert_silent((tmp_path / "log").read_text())
+            assert_secret(answer)
+        assert_secret((tmp_path / "log").read_text())
 
 
-def test_urls_that_are_wrong() -> None:
+def test_invalid_urls() -> None:
     for url in (
         f"redis://:{PASSWORD}@127.0.0.1:1/0",
         f"redis://user:{PASSWORD}",
@@ -126,19 +129,13 @@ def test_urls_that_are_wrong() -> None:
             assert done.returncode == 1
             assert len(done.stderr.splitlines()) == 1
             assert "is not a Redis URL: " in done.stderr or "needs a terminal" in done.stderr
-            assert_silent(done.stdout, done.stderr)
-
-
-SERVICES = ("listener", "sequencer", "fanout")
-
-
-UNKNOWN = r"(?i)unknown command .AUTH"
+            assert_secret(done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("service", ["", "main"])
-def test_a_server_that_quotes_what_it_does_not_know(service: str, redis_url: str, tmp_path: Path) -> None:
-    """Without AUTH a server says `unknown command 'AUTH', with args beginning with:` and the password."""
-    assert redis_url  # redis-server is there
+def test_a_server_that_quotes_unknown_commands(service: str, redis_url: str, tmp_path: Path) -> None:
+    """A server without AUTH answers `unknown command 'AUTH', with args beginning with:` and the password."""
+    assert redis_url  # requires redis-server
     port, primary = free_port(), free_port()
     if service:
         (tmp_path / "rename").mkdir()
@@ -155,4 +152,4 @@ def test_a_server_that_quotes_what_it_does_not_know(service: str, redis_url: str
             connected(load(redis_url=url)) as client,
         ):
             client.ping()
-        assert_silent(str(by_link.value), str(by_command.value))
+        assert_secret(str(by_link.value), str(by_command.value))

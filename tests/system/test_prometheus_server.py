@@ -1,8 +1,7 @@
-"""A real Prometheus with the rules of deploy/prometheus scrapes real services: a gap is an alert, and the dashboard
-finds its numbers."""
+"""A real Prometheus with the rules of deploy/prometheus scrapes real services: a gap raises an alert, and the
+dashboard's queries return data."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from tests.support.deployment import Deployment, wait_until
 from tests.support.peers import LOOPBACK, Audience, Peer, source
+from tests.support.programs import require
 from tests.support.queries import PROMETHEUS, dashboard_queries
 from tests.support.servers import free_port, wait_for_port
 
@@ -26,8 +26,10 @@ pytestmark = pytest.mark.slow
 SERVICES = ("listener", "sequencer", "fanout")
 EMPTY = {
     "max(parade_sequencer_redis_memory_limit_bytes) > 0",  # no limit is set
+    "max(parade_sequencer_journal_seconds) and max(parade_sequencer_journal_full) == 1",  # it is not full
+    "sum by (reason) (rate(parade_listener_requests_total[1m])) > 0",  # nothing is published over HTTP
 }
-"""Queries of the dashboard that rightly find nothing here."""
+"""Dashboard queries that correctly return nothing here."""
 
 
 class Prometheus:
@@ -37,7 +39,7 @@ class Prometheus:
         self._api = f"http://{LOOPBACK}:{port}/api/v1/"
 
     def get(self, what: str, **arguments: str) -> Any:
-        """`data` of an answer; AssertionError when it is no success."""
+        """The `data` of an answer; AssertionError if it is not a success."""
         url = f"{self._api}{what}?{urllib.parse.urlencode(arguments)}"
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 (our own port)
             body = json.loads(answer.read())
@@ -45,7 +47,7 @@ class Prometheus:
         return body["data"]
 
     def is_ready(self) -> bool:
-        """Whether it answers queries; it listens before that."""
+        """Whether it answers queries; it starts to listen earlier."""
         try:
             self.query("up")
         except urllib.error.HTTPError:
@@ -53,18 +55,18 @@ class Prometheus:
         return True
 
     def query(self, expression: str) -> list[Any]:
-        """The series that it finds now."""
+        """The series that the expression returns now."""
         return list(self.get("query", query=expression)["result"])
 
     def firing(self) -> dict[str, str]:
-        """Alert → summary."""
+        """Maps each firing alert to its summary."""
         alerts = self.get("alerts")["alerts"]
         firing = [alert for alert in alerts if alert["state"] == "firing"]
         return {alert["labels"]["alertname"]: alert["annotations"]["summary"] for alert in firing}
 
 
 def configuration(ports: dict[str, int]) -> str:
-    """That of the compose network, with addresses in place of its DNS, and faster."""
+    """The configuration of the compose network, with fixed addresses instead of DNS and shorter intervals."""
     text = (PROMETHEUS / "prometheus.yml").read_text()
     text = text.replace("alerts.yml", str(PROMETHEUS / "alerts.yml")).replace("interval: 5s", "interval: 1s")
     text = text.replace("scrape_timeout: 4s", "scrape_timeout: 1s")
@@ -78,7 +80,7 @@ def configuration(ports: dict[str, int]) -> str:
 
 @contextmanager
 def prometheus(folder: Path, ports: dict[str, int]) -> Iterator[Prometheus]:
-    """One of our own; gone at the end."""
+    """Run a Prometheus that scrapes these ports."""
     config, port = folder / "prometheus.yml", free_port()
     config.write_text(configuration(ports))
     options = [f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
@@ -88,18 +90,15 @@ def prometheus(folder: Path, ports: dict[str, int]) -> Iterator[Prometheus]:
     try:
         wait_for_port(port)
         watcher = Prometheus(port)
-        wait_until(watcher.is_ready, "Prometheus has read its data")
+        wait_until(watcher.is_ready, "Prometheus answers queries")
         yield watcher
     finally:
         process.kill()
         process.wait()
 
 
-def test_a_gap_is_an_alert_and_the_dashboard_finds_its_numbers(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    if shutil.which("prometheus") is None:
-        if os.environ.get("CI"):
-            pytest.fail("prometheus is not installed, and CI tests with it")
-        pytest.skip("prometheus is not installed")
+def test_a_gap_raises_an_alert_and_the_dashboard_has_data(valkey_url: str, namespace: str, tmp_path: Path) -> None:
+    require(shutil.which("prometheus"), "prometheus")
     ports = {service: free_port() for service in SERVICES}
     with (
         Deployment(valkey_url, namespace, tmp_path / "log") as system,
@@ -110,10 +109,10 @@ def test_a_gap_is_an_alert_and_the_dashboard_finds_its_numbers(valkey_url: str, 
             system.start(service, health_port=port)
         wait_until(lambda: len(watcher.query("up == 1")) == len(SERVICES), "all services are scraped")
         audience.add(Peer(system.client_port, 50))
-        wait_until(lambda: watcher.query("sum(parade_fanout_connections) == 1"), "the client is seen")
+        wait_until(lambda: watcher.query("sum(parade_fanout_connections) == 1"), "the client is counted")
         wait_until(lambda: not watcher.firing(), "no alert")
         source(system.event_port, b"1|B\n2|B\n5|B\n")
-        wait_until(lambda: "ParadeGap" in watcher.firing(), "the gap is an alert")
+        wait_until(lambda: "ParadeGap" in watcher.firing(), "the gap raises an alert")
         assert watcher.firing()["ParadeGap"].startswith("Number 3 has been missing for ")
         empty = {query for query in dashboard_queries() if not watcher.query(query)}
         assert empty == EMPTY

@@ -1,4 +1,4 @@
-"""A Redis user who lacks a right: each service and each command says which, and goes on once it is granted."""
+"""A Redis user without a right: each service and command names it, and continues once it is granted."""
 
 import json
 from collections.abc import Iterator
@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.deployment import Deployment, redis_at, wait_until
+from tests.support.deployment import Deployment, redis_at, refusal_of_sequencer, wait_until
 from tests.support.peers import peers, source
 from tests.support.servers import free_port, system_server
 from tests.support.up import parade
-from tests.system.test_start_checks import refused
 
 pytestmark = pytest.mark.slow
 
 
-class Guarded:
-    """A server with a user `parade`, and what that user may do."""
+class RestrictedRedis:
+    """A server with a user `parade`, whose rights can be changed."""
 
     def __init__(self, port: int, namespace: str) -> None:
         self.url = f"redis://127.0.0.1:{port}/0"
@@ -27,26 +26,27 @@ class Guarded:
         self._client.execute_command("ACL", "SETUSER", "parade", "on", ">secret", *self._all)
 
     def set(self, *rules: str) -> None:
-        """All rights, and then these rules."""
+        """Grant all rights and then apply these rules."""
         self._client.execute_command("ACL", "SETUSER", "parade", *self._all, *rules)
-        self._client.client_kill_filter(user="parade")  # a subscription outlives the right to it
+        self._client.client_kill_filter(user="parade")  # a subscription remains after its right is revoked
 
     def close(self) -> None:
         self._client.close()
 
 
 @pytest.fixture
-def guarded(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[Guarded]:
-    assert redis_url  # redis-server is there
+def guarded(redis_url: str, namespace: str, tmp_path: Path) -> Iterator[RestrictedRedis]:
+    assert redis_url  # requires redis-server
     port = free_port()
     with system_server(port, "--dir", str(tmp_path)):
-        found = Guarded(port, namespace)
+        found = RestrictedRedis(port, namespace)
         yield found
         found.close()
 
 
-def grant_in(said: str) -> list[str]:
-    return [rule.strip("'") for rule in said.strip().rpartition("<user> ")[2].split()]
+def granted_rules(refusal: str) -> list[str]:
+    """The ACL rules in the command that a refusal recommends."""
+    return [rule.strip("'") for rule in refusal.strip().rpartition("<user> ")[2].split()]
 
 
 @pytest.mark.parametrize(
@@ -62,21 +62,21 @@ def grant_in(said: str) -> list[str]:
     ],
 )
 def test_a_sequencer_without_a_right(
-    guarded: Guarded, namespace: str, tmp_path: Path, rules: list[str], lacking: str
+    guarded: RestrictedRedis, namespace: str, tmp_path: Path, rules: list[str], lacking: str
 ) -> None:
     guarded.set(*rules)
     with Deployment(guarded.url, namespace, tmp_path / "log", redis_url=guarded.as_user) as system:
-        if lacking == "run CLIENT SETNAME":  # before anything is known of the server
+        if lacking == "run CLIENT SETNAME":  # needed before the start-up checks
             system.start("sequencer")
             wait_until(lambda: f"let its user {lacking}" in system.log.read_text(), "the right is named")
         else:
-            said = refused(guarded.as_user, namespace)
-            assert f"does not let its user {lacking}" in said
-            assert "secret" not in said
-            guarded.set(*grant_in(said))
+            refusal = refusal_of_sequencer(guarded.as_user, namespace)
+            assert f"does not let its user {lacking}" in refusal
+            assert "secret" not in refusal
+            guarded.set(*granted_rules(refusal))
             system.start("sequencer")
         guarded.set()
-        wait_until(system.sequencer, "it sequences now")
+        wait_until(system.sequencer, "the sequencer leads now")
         system.stop_all()
 
 
@@ -88,13 +88,13 @@ def test_a_sequencer_without_a_right(
         ("listener", ["resetkeys", "~other:*"], "run EVALSHA on {%s}:events, {%s}:state"),
         ("fanout", ["-subscribe"], "run SUBSCRIBE on {%s}:broadcast"),
         ("fanout", ["resetchannels"], "run SUBSCRIBE on {%s}:broadcast"),
-        ("fanout", ["resetchannels", "&{%s}:broadcast"], "run SUBSCRIBE on {%s}:user:1"),
+        ("fanout", ["resetchannels", "&{%s}:broadcast", "&{%s}:node:*"], "run SUBSCRIBE on {%s}:user:1"),
         ("fanout", ["-hget"], "run EVALSHA on {%s}:nodes, {%s}:state"),
         ("fanout", ["-xadd"], "run EVALSHA on {%s}:events, {%s}:nodes"),
     ],
 )
 def test_a_service_without_a_right_waits_and_names_it(
-    guarded: Guarded, namespace: str, tmp_path: Path, service: str, rules: list[str], lacking: str
+    guarded: RestrictedRedis, namespace: str, tmp_path: Path, service: str, rules: list[str], lacking: str
 ) -> None:
     with Deployment(guarded.url, namespace, tmp_path / "log") as system:
         guarded.set(*(rule.replace("%s", namespace) for rule in rules))
@@ -103,13 +103,13 @@ def test_a_service_without_a_right_waits_and_names_it(
         wait_until(lambda: system.logged("listening") == 2, "all ports are open")
         with peers(system.client_port, [1]) as (user,):
             source(system.event_port, b"1|P|2|1\n")
-            told = f"does not let its user {lacking.replace('%s', namespace)}: "
-            wait_until(lambda: told in system.log.read_text(), "the right is named")
-            lines = [json.loads(line) for line in system.log.read_text().splitlines() if told in line]
+            message = f"does not let its user {lacking.replace('%s', namespace)}: "
+            wait_until(lambda: message in system.log.read_text(), "the right is named")
+            lines = [json.loads(line) for line in system.log.read_text().splitlines() if message in line]
             assert [line["event"] for line in lines] == ["redis_away"]
-            guarded.set(*grant_in(lines[0]["reason"]))
+            guarded.set(*granted_rules(lines[0]["reason"]))
             wait_until(lambda: system.state("released") == 1, "the event arrives")
-            wait_until(lambda: system.online() == {"1"}, "online")
+            wait_until(lambda: system.online() == {"1"}, "the user is online")
             source(system.event_port, b"2|B\n")
             user.wait_for(b"2|B\n")
         system.stop_all()
@@ -127,7 +127,7 @@ def test_a_service_without_a_right_waits_and_names_it(
     ],
 )
 def test_a_command_without_a_right(
-    guarded: Guarded, namespace: str, command: list[str], rules: list[str], lacking: str
+    guarded: RestrictedRedis, namespace: str, command: list[str], rules: list[str], lacking: str
 ) -> None:
     guarded.set(*rules)
     done = parade(*command, "--redis-url", guarded.as_user, "--namespace", namespace)

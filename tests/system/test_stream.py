@@ -1,4 +1,4 @@
-"""The system's main job on real sockets and real processes: every byte to whom it should go, in order."""
+"""The system's main job on real sockets and processes: every byte reaches the right clients, in order."""
 
 import random
 import threading
@@ -13,7 +13,7 @@ from tests.support.peers import (
     Peer,
     assert_unbroken,
     generated,
-    has_heard,
+    has_ending,
     last_number,
     peers,
     slowly,
@@ -21,9 +21,9 @@ from tests.support.peers import (
 )
 
 
-def test_the_table_of_the_challenge(server_url: str, namespace: str, tmp_path: Path) -> None:
+def test_each_kind_of_event_reaches_the_right_users(server_url: str, namespace: str, tmp_path: Path) -> None:
     with running(server_url, namespace, tmp_path / "log") as system, peers(system.client_port, [1, 2, 3]) as users:
-        wait_until(lambda: system.online() == {"1", "2", "3"}, "three users online")
+        wait_until(lambda: system.online() == {"1", "2", "3"}, "all three users are online")
         lines = [b"1|F|1|2\n", b"2|S|2\r\n", b"3|P|9|3\n", b"4|U|1|2\n", b"5|S|2\n", b"6|B\n"]
         source(system.event_port, b"".join(lines[::-1]))
         for user in users:
@@ -38,7 +38,7 @@ def test_a_thousand_clients_and_two_sources(valkey_url: str, namespace: str, tmp
     lines = arrival.splitlines(keepends=True)
     halves = [b"".join(lines[0::2]), b"".join(lines[1::2])]
     with running(valkey_url, namespace, tmp_path / "log") as system, peers(system.client_port, users) as clients:
-        wait_until(lambda: len(system.online()) == 1000, "all online")
+        wait_until(lambda: len(system.online()) == 1000, "all users are online")
         for half in halves:
             threading.Thread(target=source, args=(system.event_port, half), daemon=True).start()
         for client in clients:
@@ -52,9 +52,11 @@ def test_one_user_many_times(valkey_url: str, namespace: str, tmp_path: Path) ->
     oracle, arrival = generated(Workload(5_000, 4, 5), [1, 2])
     with running(valkey_url, namespace, tmp_path / "log", fanouts=3) as system:
         with peers(system.client_port, [1] * 12 + [2]) as clients:
-            wait_until(lambda: system.online() == {"1", "2"}, "both online")
-            wait_until(lambda: _connections(system.redis.hvals(system.keys.nodes)) == 13, "all registered")
-            time.sleep(0.3)  # the last of them may have registered on a node whose join is on its way
+            wait_until(lambda: system.online() == {"1", "2"}, "both users are online")
+            wait_until(
+                lambda: _connections(system.redis.hvals(system.keys.nodes)) == 13, "all connections are registered"
+            )
+            time.sleep(0.3)  # the last one may have registered on a node whose join is not processed yet
             source(system.event_port, arrival)
             for client in clients:
                 assert client.user is not None
@@ -67,7 +69,7 @@ def test_one_user_many_times(valkey_url: str, namespace: str, tmp_path: Path) ->
 
 
 def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    """Each connection receives exactly the oracle's output from its join point on."""
+    """Each connection receives exactly the oracle's output, starting where the user joined."""
     rng = random.Random(11)
     users = list(range(1, 41))
     oracle, arrival = generated(Workload(150_000, 60, 9), users)
@@ -86,16 +88,16 @@ def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) 
         staying = [peer for peer in audience.all if not peer.closed]
         ending = b""
 
-        def the_end_is_heard() -> bool:
-            # The last one to come may still be joining, and then hears a later end.
+        def all_have_received_the_end() -> bool:
+            # The last user may still be joining, and then receives only a later end.
             nonlocal ending
             line = b"%d|B\n" % (150_001 + ending.count(b"\n"))
             ending += line
             source(system.event_port, line)
-            wait_until(partial(has_heard, witness, line), "the witness hears the end")
-            return all(has_heard(peer, line) for peer in staying)
+            wait_until(partial(has_ending, witness, line), "the witness receives the end")
+            return all(has_ending(peer, line) for peer in staying)
 
-        wait_until(the_end_is_heard, "every user who stays hears the end")
+        wait_until(all_have_received_the_end, "every user who stays receives the end")
         assert witness.received == oracle.expected[1].bytes + ending
         heard = 0
         for peer in audience.all[1:]:
@@ -108,7 +110,7 @@ def test_users_who_come_and_go(valkey_url: str, namespace: str, tmp_path: Path) 
 
 
 def test_a_burst_larger_than_every_buffer(valkey_url: str, namespace: str, tmp_path: Path) -> None:
-    """Flow control: small limits everywhere, a slow reader, and still every byte in order."""
+    """Flow control: with small limits everywhere, still every byte arrives in order."""
     oracle, arrival = generated(Workload(200_000, 4, 3), [1, 2, 3, 4])
     limits = {
         "entry_bytes": 4096, "batch_bytes": 4096, "listener_buffer_bytes": 8192, "backlog_bytes": 16384,
@@ -117,7 +119,7 @@ def test_a_burst_larger_than_every_buffer(valkey_url: str, namespace: str, tmp_p
     most_backlog = 0
     with running(valkey_url, namespace, tmp_path / "log", **limits) as system, Audience() as audience:
         clients = [audience.add(Peer(system.client_port, user)) for user in (1, 2, 3, 4)]
-        wait_until(lambda: len(system.online()) == 4, "all online")
+        wait_until(lambda: len(system.online()) == 4, "all users are online")
         sending = slowly(system.event_port, arrival, 0.0)
         while sending.is_alive():
             most_backlog = max(most_backlog, system.state("backlog"))
@@ -125,7 +127,7 @@ def test_a_burst_larger_than_every_buffer(valkey_url: str, namespace: str, tmp_p
         for client in clients:
             assert client.user is not None
             expected = oracle.expected[client.user].bytes
-            wait_until(partial(has_heard, client, expected[-20:]), "everything has arrived")
+            wait_until(partial(has_ending, client, expected[-20:]), "everything has arrived")
             assert client.received == expected
     assert 0 < most_backlog <= 16384 + 4096
 

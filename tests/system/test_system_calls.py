@@ -1,4 +1,4 @@
-"""What a batch costs in system calls, counted and not timed: writes to sockets, one a client and one a command."""
+"""The cost of a batch in system calls, counted rather than timed: one write per client and one per Redis command."""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ TOLERATED = 1.1
 
 
 def writes(pid: int) -> int:
-    """Write system calls of a process so far (proc(5), syscw)."""
+    """Write system calls of a process since its start (proc(5), syscw)."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["syscw"])
 
@@ -34,7 +34,7 @@ def test_a_batch_costs_no_more_writes_than_recorded(valkey_url: str, namespace: 
         source = Peer(deployment.event_port)
         pids = {service: deployment.of(service)[0].pid for service in RECORDED}
         before, first = {service: writes(pid) for service, pid in pids.items()}, deployment.state("batch")
-        for number in range(1, BATCHES + 1):  # one at a time, so that each is a batch
+        for number in range(1, BATCHES + 1):  # one at a time, so that each becomes a batch
             line = b"%d|B\n" % number
             source.send(line)
             for client in clients:

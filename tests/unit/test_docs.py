@@ -1,6 +1,7 @@
 """What the documents say of the code is so: what they name exists, and their links lead somewhere."""
 
 import importlib.util
+import os
 import re
 from pathlib import Path
 
@@ -19,7 +20,9 @@ EVERY_PAGE = {
 }
 PAGES = {name: text for name, text in EVERY_PAGE.items() if name != "CHANGELOG.md"}
 """Those that say what is; the changelog also names what was."""
-FOLDERS = "contract|runtime|listener|sequencer|fanout|console|simulator|tests|deploy|docs|requirements|stubs"
+ELSEWHERE = {"listener.py", "docker-compose.override.yml"}
+"""Files of a reader that the pages name."""
+FOLDERS = "contract|runtime|listener|sequencer|fanout|console|simulator|tests|deploy|docs|requirements|sdk|stubs"
 
 
 def commands(page: str) -> str:
@@ -52,6 +55,9 @@ def test_every_proof_named_in_the_reliability_table_exists() -> None:
 def test_every_file_that_is_named_exists(page: str) -> None:
     named = re.findall(rf"`((?:{FOLDERS})/[\w./*-]*)`", PAGES[page])
     assert [name for name in named if not any(ROOT.glob(name.rstrip("/")))] == []
+    bare = re.findall(r"`([\w*-]+\.(?:py|lua|md|yml|toml|cfg))`", PAGES[page])
+    ours = {path.name for folder in FOLDERS.split("|") for path in (ROOT / folder).rglob("*")} | {*os.listdir(ROOT)}
+    assert [name for name in bare if name not in ours and name not in ELSEWHERE] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -126,3 +132,27 @@ def test_the_readme_has_no_link_that_is_dead_elsewhere() -> None:
     """It is also shown where its neighbours are not: on a package index, without the pictures (`hatch_build.py`)."""
     links = re.findall(r"(?<!!)\[[^\]]*\]\(([^)]+)\)", PAGES["README.md"])
     assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_the_example_environment_has_each_variable_of_the_compose_file_with_its_default() -> None:
+    compose = re.findall(r"\$\{(PARADE_\w+):-([^}]*)\}", (ROOT / "docker-compose.yml").read_text())
+    example = re.findall(r"^(PARADE_\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert len(example) > 20
+    assert sorted(example) == sorted(set(compose))
+
+
+def test_the_examples_of_an_override_name_services_and_settings_that_exist() -> None:
+    services = re.findall(r"^  (\w+):$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE)
+    examples = re.findall(r"^```yaml\n(.*?)^```", PAGES["docs/deployment.md"], re.DOTALL | re.MULTILINE)
+    assert examples
+    for example in examples:
+        assert set(re.findall(r"^  (\w+):$", example, re.MULTILINE)) <= set(services)
+        names = set(re.findall(r"^      (\w+):", example, re.MULTILINE))
+        assert names
+        assert names <= {environment_name(name) for name in Settings.model_fields}
+
+
+def test_the_readme_says_how_to_try_and_to_test() -> None:
+    """The two commands of a user who has just cloned the repository."""
+    commands = re.findall(r"^(make [a-z-]+) ", PAGES["README.md"], re.MULTILINE)
+    assert commands[:2] == ["make demo", "make test"]

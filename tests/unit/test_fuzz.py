@@ -5,17 +5,21 @@ once. What is valid is decided here field by field, without the grammar's regula
 """
 
 import asyncio
+import re
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.control import Position
 from contract.entries import parse_entry
-from contract.events import MAX_LINE_BYTES
+from fanout.clients.registration import BARE_BYTES, PAIRS_BYTES
 from fanout.clients.server import ClientServer
-from fanout.clients.tcp import REGISTRATION_BYTES, Client
+from fanout.clients.tcp import SAID_BYTES, Client
 from fanout.stats import FanoutStats
 from listener.appender import Appender
+from listener.dialogue import Desk, Greeted
 from listener.intake import Intake
 from listener.server import Source, Sources
 from listener.stats import ListenerStats
@@ -25,15 +29,20 @@ from runtime.outage import Outage
 from runtime.readiness import Readiness
 from runtime.settings import load
 
+pytestmark = pytest.mark.slow
+
+MAX_LINE_BYTES = 1024
 PROXY_LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 56324 9099\r\n"
 
 ids = st.integers(1, 10**20 - 1).map(lambda user: b"%d" % user)
 numbers = st.integers(1, 10**16 - 1).map(lambda number: b"%d" % number)
-valid_lines = st.one_of(
+bare_lines = st.one_of(
     st.tuples(numbers, st.just(b"B")),
     st.tuples(numbers, st.just(b"S"), ids),
     st.tuples(numbers, st.sampled_from([b"F", b"U", b"P"]), ids, ids),
 ).map(b"|".join)
+payloads = st.binary(max_size=1100).map(lambda data: data.replace(b"\n", b"\r"))
+valid_lines = st.one_of(bare_lines, st.tuples(bare_lines, payloads).map(b"|".join))
 near_misses = st.lists(st.sampled_from([b"0", b"1", b"12", b"F", b"B", b"S", b"|", b"\r", b" ", b"\xb2"])).map(b"".join)
 long_sizes = st.one_of(
     st.integers(MAX_LINE_BYTES - 3, MAX_LINE_BYTES + 3), st.integers(MAX_LINE_BYTES, 3 * MAX_LINE_BYTES)
@@ -63,10 +72,14 @@ def is_event(line: bytes) -> bool:
     """Whether a line is an event; without its LF it is none."""
     if not line.endswith(b"\n"):
         return False
-    number, *rest = line.removesuffix(b"\n").removesuffix(b"\r").split(b"|")
-    kind, users = rest[:1], rest[1:]
-    wanted = {b"B": 0, b"S": 1, b"P": 2, b"F": 2, b"U": 2}.get(b"".join(kind))
-    return is_number(number, 16) and len(users) == wanted and all(is_number(user, 20) for user in users)
+    number, *rest = line.removesuffix(b"\n").split(b"|")
+    wanted = {b"B": 0, b"S": 1, b"P": 2, b"F": 2, b"U": 2}.get(b"".join(rest[:1]).removesuffix(b"\r"))
+    if wanted is None or len(rest) < 1 + wanted:
+        return False
+    fields, has_payload = rest[: 1 + wanted], len(rest) > 1 + wanted
+    if not has_payload:
+        fields[-1] = fields[-1].removesuffix(b"\r")
+    return is_number(number, 16) and fields[0] in b"BSPFU" and all(is_number(user, 20) for user in fields[1:])
 
 
 class Transport:
@@ -91,6 +104,12 @@ class Transport:
     def get_extra_info(self, _: str) -> Any:
         return None
 
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        pass
+
     def pause_reading(self) -> None:
         pass
 
@@ -102,7 +121,7 @@ class Transport:
 
 @given(streams, cuts, st.booleans())
 async def test_a_source_may_send_anything(data: bytes, sizes: list[int], proxied: bool) -> None:
-    context = Context(load(proxy_protocol=proxied))
+    context = Context(load(proxy_protocol=proxied, line_bytes=MAX_LINE_BYTES))
     sources, stats = Sources(context), ListenerStats()
     intake = Intake(context.settings.listener_buffer_bytes, sources.rest)
     appender = Appender(context, intake, Outage(context, Readiness()), stats)
@@ -126,10 +145,126 @@ async def test_a_source_may_send_anything(data: bytes, sizes: list[int], proxied
     assert reasons == ["line too long"] * too_long + ["no line end before the source closed"] * unended
 
 
+class Greeter:
+    """Answers HELLO when it is told to."""
+
+    problem = ""
+
+    def __init__(self) -> None:
+        self.waiting: list[Greeted] = []
+
+    def greet(self, dialogue: Greeted) -> None:
+        self.waiting.append(dialogue)
+
+    def leave(self, dialogue: Greeted) -> None:
+        if dialogue in self.waiting:
+            self.waiting.remove(dialogue)
+
+    def welcome(self) -> None:
+        while self.waiting:
+            self.waiting.pop().welcome(None, Position(b"h", 1), 0)
+
+
+class Acknowledging:
+    """A listener with one source that may say HELLO, and nothing that appends."""
+
+    def __init__(self) -> None:
+        context = Context(load(line_bytes=MAX_LINE_BYTES))
+        sources, stats = Sources(context), ListenerStats()
+        self.intake = Intake(context.settings.listener_buffer_bytes, sources.rest)
+        self.appender = Appender(context, self.intake, Outage(context, Readiness()), stats)
+        self.greeter, self.transport = Greeter(), Transport()
+        desk = Desk(context.settings, self.appender, self.greeter, sources.log, stats)
+        self.source = Source(sources, self.appender, desk)
+        self.source.connection_made(cast(asyncio.Transport, self.transport))
+
+    def taken(self) -> bytes:
+        return b"".join(iter(lambda: self.intake.take(1000), b""))
+
+
+@given(streams, cuts, st.lists(st.booleans(), max_size=40), st.integers(0, 10))
+async def test_an_acknowledged_source_may_send_anything(
+    data: bytes, sizes: list[int], choked: list[bool], answered_after: int
+) -> None:
+    listener = Acknowledging()
+    listener.source.data_received(b"HELLO acks=1\n")
+    for at, piece in enumerate(pieces(data, sizes)):
+        if at == answered_after:
+            listener.greeter.welcome()
+        if at < len(choked):
+            (listener.source.pause_writing if choked[at] else listener.source.resume_writing)()
+        listener.source.data_received(piece)
+    listener.greeter.welcome()
+    listener.source.resume_writing()
+
+    *whole, tail = [line + b"\n" for line in data.split(b"\n")]
+    whole += [tail] * (len(tail) > MAX_LINE_BYTES)  # it is refused before its end comes
+    answer, *told = b"".join(listener.transport.written).splitlines()
+    words = [_word(line) for line in whole]
+    assert answer == b"OK h@1 reach=1000000"
+    assert told == [b"NAK %d %b" % (at, word) for at, word in enumerate(words, 1) if word]
+    entry = listener.taken()
+    assert entry == b"".join(line for line, word in zip(whole, words, strict=True) if not word)
+    groups = listener.intake.groups(entry) if listener.intake.is_marked else []
+    assert sum(group.lines for group in groups) <= len(whole)
+    listener.source.connection_lost(None)
+    reasons = [reason for reason, _ in listener.appender._records]
+    assert reasons.count("line too long") == words.count(b"too-long")
+    assert reasons.count("no line end before the source closed") == (1 < len(tail) <= MAX_LINE_BYTES)
+
+
+def _word(line: bytes) -> bytes:
+    if len(line) > MAX_LINE_BYTES:
+        return b"too-long"
+    number, bar, rest = line.partition(b"|")
+    is_starred = number == b"*" and bar and is_event(b"1|" + rest)
+    return b"" if is_event(line) else b"unnumbered" if is_starred else b"malformed"
+
+
+first_lines = st.lists(
+    st.sampled_from(
+        [b"HELLO", b" ", b"acks=1", b"acks=2", b"producer=", b"a.B-9_", b"/", b"\r", b"=", b"\xff", b"x=y"]
+    ),
+    max_size=9,
+).map(b"".join)
+
+
+@given(
+    st.one_of(
+        first_lines,
+        first_lines.map(b"HELLO ".__add__),
+        st.integers(4070, 4100).map(lambda n: b"HELLO acks=1 ".ljust(n, b"x")),
+    ),
+    cuts,
+    st.booleans(),
+)
+async def test_a_first_line_may_be_anything(line: bytes, sizes: list[int], small: bool) -> None:
+    listener = Acknowledging()
+    for piece in pieces(line + b"\n1|B\n", [1] * 5000 if small else sizes):
+        listener.source.data_received(piece)
+    dialogues = list(listener.greeter.waiting)
+    listener.greeter.welcome()
+    said = b"".join(listener.transport.written)
+    if not line.startswith(b"HELLO"):
+        assert (said, dialogues, listener.taken()) == (b"", [], line + b"\n1|B\n")
+        return
+    words = line.removesuffix(b"\r").split(b" ")
+    names = [word.partition(b"=") for word in words[1:]]
+    producers, acks = ([value for name, _, value in names if name == wanted] for wanted in (b"producer", b"acks"))
+    is_good = words[0] == b"HELLO" and all(equals for _, equals, _ in names) and acks[:1] == [b"1"]
+    is_good = is_good and all(re.fullmatch(rb"[\w.-]{1,64}", name, re.ASCII) for name in producers[:1])
+    if is_good and len(line) < 4096:
+        assert (said, len(dialogues), listener.taken()) == (b"OK h@1 reach=1000000\n", 1, b"1|B\n")
+    else:
+        assert said.startswith(b"ERROR ")
+        assert said.endswith(b"\n")
+        assert (said.count(b"\n"), dialogues, listener.taken()) == (1, [], b"")
+
+
 registrations = st.one_of(
     st.tuples(ids, st.sampled_from([b"\n", b"\r\n", b"", b" \n", b"\n1|B\n"])).map(b"".join),
     st.tuples(st.integers(0, 3), ids, st.just(b"\n")).map(lambda given: b"0" * given[0] + given[1] + given[2]),
-    st.tuples(st.integers(REGISTRATION_BYTES - 3, REGISTRATION_BYTES + 3), st.booleans()).map(
+    st.tuples(st.integers(BARE_BYTES - 3, BARE_BYTES + 3), st.booleans()).map(
         lambda given: b"1" * given[0] + b"\n" * given[1]
     ),
     st.binary(max_size=100),
@@ -145,14 +280,14 @@ async def test_a_client_may_send_anything(data: bytes, sizes: list[int], small: 
     client.connection_made(cast(asyncio.Transport, transport))
     for piece in pieces(PROXY_LINE * proxied + data, [1] * 400 if small else sizes):
         client.data_received(piece)
-        assert len(client._line) <= 2 * REGISTRATION_BYTES
+        assert len(client._registration) <= PAIRS_BYTES
         assert len(client._admission._line) < LONGEST_BYTES
     line, end, _ = data.partition(b"\n")
     user = line.removesuffix(b"\r")
-    if end and len(line) < REGISTRATION_BYTES and is_number(user, 20):
+    if end and len(line) < BARE_BYTES and is_number(user, 20):
         assert list(server.users.by_id) == [user]
         assert (transport.written, transport.closed) == ([], False)
-    elif end or len(line) >= REGISTRATION_BYTES:
+    elif end or len(line) >= BARE_BYTES:
         assert server.users.by_id == {}
         (answer,) = transport.written
         assert answer.startswith(b"ERROR ")
@@ -163,6 +298,56 @@ async def test_a_client_may_send_anything(data: bytes, sizes: list[int], small: 
         assert (transport.written, transport.closed) == ([], False)
     client.connection_lost(None)
     assert (server.users.by_id, server.clients, server.users.connections) == ({}, set(), 0)
+
+
+said_parts = st.sampled_from([b"BYE", b"\n", b"\n", b"\r\n", b" ", b"x" * 70, b"B", b"YE", b"\r", b"\xff", b"BYE 7"])
+
+
+@given(st.lists(said_parts, max_size=20).map(b"".join), cuts, st.booleans())
+async def test_a_client_that_opted_in_may_say_anything(data: bytes, sizes: list[int], small: bool) -> None:
+    context, transport = Context(load()), Transport()
+    server = ClientServer(context, FanoutStats())
+    client = Client(server)
+    client.connection_made(cast(asyncio.Transport, transport))
+    for piece in pieces(b"50 after=now\n" + data, [1] * 1500 if small else sizes):
+        client.data_received(piece)
+        assert len(client._said) <= SAID_BYTES
+    lines = [line.removesuffix(b"\r").split(b" ")[0] for line in data.split(b"\n")[:-1]]
+    assert transport.closed == (b"BYE" in lines)
+    assert (transport.written, server.users.connections) == ([], int(not transport.closed))
+    client.connection_lost(None)
+    assert (server.users.by_id, server.clients, server.opted_in, server.users.ready) == ({}, set(), {}, {})
+
+
+pairs = st.lists(
+    st.sampled_from([b"after=now", b"after=9f31c2@7", b"after=", b"x=1", b"t=" + b"t" * 2050, b"x", b"=", b""]),
+    max_size=3,
+)
+
+
+@given(ids, pairs, st.sampled_from([b"\n", b"\r\n", b""]), cuts, st.booleans())
+async def test_a_registration_may_have_any_pairs(
+    user: bytes, given_pairs: list[bytes], end: bytes, sizes: list[int], small: bool
+) -> None:
+    line = b" ".join([user, *given_pairs])
+    context, transport = Context(load()), Transport()
+    server = ClientServer(context, FanoutStats())
+    client = Client(server)
+    client.connection_made(cast(asyncio.Transport, transport))
+    for piece in pieces(line + end, [1] * 5000 if small else sizes):
+        client.data_received(piece)
+        assert len(client._registration) < PAIRS_BYTES
+    after = next((pair for pair in given_pairs if pair.startswith(b"after=")), b"")
+    length = len(line) + len(end) - end.count(b"\n")
+    if length >= (PAIRS_BYTES if given_pairs else BARE_BYTES):
+        refused = True
+    else:
+        refused = bool(end) and (after == b"after=" or not all(b"=" in pair for pair in given_pairs))
+    assert transport.closed == bool(transport.written) == refused
+    registered = bool(end) and not refused
+    assert list(server.users.by_id) == [user] * registered
+    assert client.opted_in == (registered and bool(after))
+    client.connection_lost(None)
 
 
 proxy_parts = st.sampled_from([b"PROXY ", b"TCP4 ", b"UNKNOWN", b"192.0.2.7 ", b"80 ", b"80", b"\r\n", b"\xff", b" "])

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import available
-from tests.support.programs import EMBEDDED, REQUIRED, Program, missing, named, program_at
+from tests.support.programs import EMBEDDED, REQUIRED, Program, available, missing, named, program_at
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +19,7 @@ def test_a_server_is_named_by_what_it_says() -> None:
 
 
 def test_what_is_no_server_is_refused() -> None:
-    with pytest.raises(ValueError, match="/bin/sh is no Redis or Valkey server that runs here"):
+    with pytest.raises(ValueError, match="/bin/sh is not a Redis or Valkey server that runs here"):
         program_at(Path("/bin/sh"))
 
 

@@ -7,8 +7,9 @@ import pytest
 import structlog
 
 from contract.entries import Entry
+from contract.events import BARE_BYTES
 from runtime.settings import MIB, Settings, load
-from sequencer.assembly import LEAST_EVENT_BYTES, Assembly
+from sequencer.assembly import HEAVY_RUN_EVENTS, LEAST_EVENT_BYTES, Assembly
 from sequencer.batch import Batch
 from sequencer.graph import Graph
 from sequencer.store import Store
@@ -30,7 +31,7 @@ class Sequencer:
     async def begin(self) -> None:
         await self.store.prepare()
         await self.store.acquire()
-        self.assembly = Assembly(await self.store.load(), self.settings, structlog.get_logger())
+        self.assembly = Assembly(await self.store.load(), self.settings, structlog.get_logger(), 0.0)
 
     async def make(self, entries: deque[Entry], limit_bytes: int) -> Batch:
         return await self.graph.answered(self.assembly.make(entries, limit_bytes))
@@ -39,6 +40,7 @@ class Sequencer:
         """Make and commit one batch; returns the entries that did not fit into it."""
         rest = deque(entries)
         batch = await self.make(rest, MIB)
+        self.assembly.prepare(batch)
         await self.store.commit(len(self.batches) + 1, batch)
         self.batches.append(batch)
         self.stored.update(line for _, line in batch.waiting)
@@ -191,6 +193,36 @@ async def test_what_a_closed_gap_releases_is_no_larger_than_other_batches(calls:
     await subject.make(rest, limit)
     batch = await subject.make(deque([Entry(b"4-0", raw=b"5001|P|1|2\n")]), limit)
     assert batch.counts["released"] == 1000
+
+
+async def test_with_payloads_it_is_no_larger_in_bytes_either(calls: Calls, namespace: str) -> None:
+    settings = load(namespace=namespace, window_bytes=MIB)
+    subject, line_bytes, limit = await sequencer(calls, settings), 4096, 64 * 1024
+    await subject.batch(joins(1, 2))
+
+    def line(number: int) -> bytes:
+        return (b"%d|P|1|2|" % number).ljust(line_bytes - 1, b"x") + b"\n"
+
+    for number in range(2, 2002, 8):
+        entry = Entry(b"%d-0" % number, raw=b"".join(map(line, range(number, number + 8))))
+        await subject.make(deque([entry]), limit)
+    released, entries = 0, deque([Entry(b"9999-0", raw=line(1))])
+    while entries or subject.assembly.ordering.ready:
+        batch = await subject.make(entries, limit)
+        assert batch.published_bytes <= LEAST_EVENT_BYTES * limit + HEAVY_RUN_EVENTS * line_bytes
+        released += batch.counts["released"]
+    assert released == 2001
+
+
+async def test_a_long_line_counts_as_several_deliveries(calls: Calls, namespace: str) -> None:
+    settings = load(namespace=namespace, batch_deliveries=100)
+    subject = await sequencer(calls, settings, u1=[9], u2=[9])
+    await subject.batch(joins(1, 1, 2))
+    payload = b"x" * (BARE_BYTES * 9)
+    lines = b"".join(b"%d|S|9|%b\n" % (number, payload) for number in range(1, 101))
+    await subject.all([Entry(b"2-0", raw=lines)])
+    assert max(len(batch.messages) and batch.published_bytes for batch in subject.batches) <= 100 * 2 * BARE_BYTES
+    assert subject.told == {b"1": lines, b"2": lines}
 
 
 async def test_a_full_batch_of_short_lines_in_order_stores_nothing(calls: Calls, namespace: str) -> None:

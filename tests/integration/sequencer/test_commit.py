@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from contract.events import parse
+from contract.frames import Frame
 from fanout.upstream.catch_up import JournalGoneError, missed_batches
 from runtime.redis.link import RedisRefusedError, Reply
 from runtime.settings import Settings, load
@@ -43,7 +44,13 @@ def full_batch(cursor: bytes) -> Batch:
         moves={(b"n1", b"1"): True, (b"n1", b"8"): False, (b"n1", b"2"): True, (b"n2", b"1"): True},
         rejected=[("not an event", b"rubbish\n")],
         messages=[(b"2", b"1|F|1|2\n3|F|3|2\n")],
+        unpublished=[(b"3", b"2|P|1|3\n")],
         broadcasts=b"4|B\n",
+        places={b"1", b"3"},
+        away=[b"3"],
+        not_away=[b"1"],
+        since=[(b"3", 2)],
+        not_kept=[b"1"],
     )
 
 
@@ -59,7 +66,8 @@ async def everything(calls: Calls, settings: Settings) -> dict[str, Reply]:
         elif kind in (b"set", "set"):
             found[name] = set(await calls.call("SMEMBERS", key))
         elif kind in (b"zset", "zset"):
-            found[name] = await calls.call("ZRANGE", key, 0, -1, "WITHSCORES")
+            scores = ["WITHSCORES"] * (name != "away")  # whose scores are times
+            found[name] = await calls.call("ZRANGE", key, 0, -1, *scores)
         elif kind in (b"stream", "stream"):
             found[name] = [fields for _, fields in await calls.call("XRANGE", key, "-", "+")]
         else:
@@ -74,6 +82,8 @@ async def test_one_commit_makes_everything_true(calls: Calls, settings: Settings
     await calls.call("SADD", keys.online + "n1", "8")
     await calls.call("ZADD", keys.waiting, 3, b"3|F|3|2\n")
     await calls.call("HSET", keys.state, "backlog", 36)
+    await calls.call("ZADD", keys.away, 1, "1")
+    await calls.call("HSET", keys.since, "1", 1)
     consumed = await calls.call("XADD", keys.events, "*", "raw", b"x" * 30)
     await calls.call("XADD", keys.events, "*", "raw", b"later\n")
     await calls.call("HSET", keys.nodes, "n1", "0 1 2")
@@ -93,11 +103,13 @@ async def test_one_commit_makes_everything_true(calls: Calls, settings: Settings
         "online:n1": {b"1", b"2"},
         "online:n2": {b"1"},
         "nodes": {b"n1": b"0 1 2"},
+        "away": [b"3"],
+        "since": {b"3": b"2"},
         "lease": b"me",
         "deliveries": [
             [
-                b"2", b"1|F|1|2\n3|F|3|2\n",
-                b"frame", b"batch=1 cursor=%b since=0 next=5 epoch= after= safe=1 gone=\n4|B\n" % consumed,
+                b"2", b"1|F|1|2\n3|F|3|2\n", b"3", b"2|P|1|3\n",
+                b"frame", b"batch=1 cursor=%b since=0 next=5 epoch= after= safe=1 gone= history=\n4|B\n" % consumed,
             ]
         ],
         "rejected": [[b"reason", b"not an event", b"line", b"rubbish\n"]],
@@ -125,6 +137,47 @@ async def test_a_new_deployment_starts_where_it_is_told(calls: Calls, namespace:
     settings = load(namespace=namespace, first_sequence=77)
     state = await Store(calls, settings, "me").load()
     assert (state.next, state.batch, state.cursor, state.waiting, state.online) == (77, 0, b"0-0", [], {})
+
+
+async def test_a_deployment_has_one_history_until_its_reset(calls: Calls, settings: Settings) -> None:
+    names = iter(["a1", "e1", "e2", "c3", "e3"])
+
+    async def begin() -> bytes:
+        store = Store(calls, settings, "me", random_hex=lambda _: next(names))
+        await store.prepare()
+        await store.load()
+        await store.acquire()
+        number = int(await calls.call("HGET", settings.keys.state, "batch") or 0) + 1
+        await store.commit(number, Batch(1, b"0-0"))
+        _, fields = (await calls.call("XREVRANGE", settings.keys.deliveries, "+", "-"))[0]
+        return Frame.decode(fields[1]).lineage.history
+
+    assert await begin() == b"a1"
+    assert await begin() == b"a1"
+    await calls.call("DEL", settings.keys.state, settings.keys.deliveries)
+    assert await begin() == b"c3"
+
+
+async def test_two_that_begin_a_deployment_agree_on_its_history(calls: Calls, settings: Settings) -> None:
+    async def other_begins() -> None:
+        await Store(calls, settings, "other", random_hex=lambda _: "first").load()
+
+    slow = Store(Paused(calls, "HGETALL", other_begins), settings, "me", random_hex=lambda _: "second")
+    await slow.prepare()
+    await slow.load()
+    await slow.acquire()
+    await slow.commit(1, Batch(1, b"0-0"))
+    assert await calls.call("HGET", settings.keys.state, "history") == b"first"
+    ((_, fields),) = await calls.call("XRANGE", settings.keys.deliveries, "-", "+")
+    assert Frame.decode(fields[1]).lineage.history == b"first"
+
+
+async def test_loading_gives_no_history_to_a_deployment_that_an_older_version_began(
+    calls: Calls, settings: Settings
+) -> None:
+    await calls.call("HSET", settings.keys.state, "next", 7, "batch", 3)
+    assert (await Store(calls, settings, "me").load()).next == 7
+    assert await calls.call("HGET", settings.keys.state, "history") is None
 
 
 class Paused:

@@ -34,7 +34,7 @@ async def a_store(calls: Calls, settings: Settings) -> Store:
 
 
 KEYS = [
-    *("state", "waiting", "events", "rejected", "nodes", "deliveries"),
+    *("state", "waiting", "events", "rejected", "nodes", "deliveries", "away", "since"),
     *("followers:2", "following:1", "following:3", "followers:9", "online:n1", "online:n2"),
 ]
 

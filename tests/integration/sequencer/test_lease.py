@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from runtime.settings import Settings, load
+from sequencer.batch import Batch
 from sequencer.candidate import while_held
 from sequencer.store import LeaseLostError, Store
 from tests.integration.conftest import Calls
@@ -54,6 +55,16 @@ async def test_work_ends_at_once_when_the_lease_is_lost(
         await asyncio.wait_for(holding, PATIENCE_S)
     assert ended.is_set()
     assert await calls.call("GET", settings.keys.lease) == (holder.encode() if holder else None)
+
+
+async def test_a_lease_that_is_given_back_is_not_lost(calls: Calls, settings: Settings, store: Store) -> None:
+    async def work() -> None:
+        await store.load()
+        await store.commit(1, Batch(1, b"0-0"), last=True)
+        await asyncio.sleep(LEASE_S)  # time for two renewals
+
+    await asyncio.wait_for(while_held(store, work()), PATIENCE_S)
+    assert await calls.call("GET", settings.keys.lease) is None
 
 
 async def test_what_the_work_raises_comes_out_and_renewing_ends(store: Store) -> None:

@@ -1,7 +1,7 @@
-"""The clients of a round: they join, leave and come back, and every byte that they get is compared at once.
+"""The clients of a round: they join, leave and come back, and every byte is compared as it arrives.
 
-A connection must receive one unbroken run of what its user is owed, begun at a line. Nothing of it is kept, so
-the memory of a round does not grow with its connections.
+A connection must receive one unbroken part of what its user is owed, starting with a whole line. The bytes are not
+kept, so the memory of a round does not grow with the number of its connections.
 """
 
 import contextlib
@@ -15,18 +15,21 @@ from tests.support.peers import Audience, Peer
 
 STEP_S = 0.01
 COMING = 0.3
-"""Chance that a user comes in a step, and the same that one leaves."""
+"""The chance in each step that a user joins, and also that one leaves."""
 
 
 class Checked(Peer):
-    """A connection that knows what its user is owed in this round: `whole`."""
+    """A connection that knows everything its user is owed in this round: `whole`."""
 
     def __init__(self, port: int, user: int, whole: bytes) -> None:
         self.whole = whole
         self.began: int | None = None
         self.from_the_start = False
-        """It was served before the first event was sent, so it is owed everything."""
+        """Whether it was served before the first event was sent, and so must receive everything."""
         self.position = 0
+        self.port = port
+        self.heard_s = time.monotonic()
+        """When something came last."""
         self.problem = ""
         self._head = b""
         super().__init__(port, user)
@@ -39,12 +42,13 @@ class Checked(Peer):
         except TimeoutError:
             return
         self.closed = not data
+        self.heard_s = time.monotonic()
         if not self.problem:
             self._compare(data)
 
     @property
     def last_number(self) -> int:
-        """The number of the last whole line that came; 0 before the first."""
+        """The number of the last whole line received; 0 before the first."""
         if self.began is None:
             return 0
         end = self.whole.rfind(b"\n", 0, self.position)
@@ -59,10 +63,10 @@ class Checked(Peer):
             beginning = self._head[:end] or self._head
             at = 0 if self.whole.startswith(beginning) else self.whole.find(b"\n" + beginning) + 1
             if not at and not self.whole.startswith(beginning):
-                self.problem = f"user {self.user}: begins with {beginning[:100]!r}, which it is not owed"
+                self.problem = f"user {self.user}: starts with {beginning[:100]!r}, which it must not receive"
                 return
             if at and self.from_the_start:
-                self.problem = f"user {self.user}: begins with {beginning[:100]!r}, not with the first event"
+                self.problem = f"user {self.user}: starts with {beginning[:100]!r} instead of the first event"
                 return
             self.began = self.position = at
             data, self._head = self._head, b""
@@ -82,21 +86,21 @@ class Checked(Peer):
 
 
 class Crowd:
-    """`steady` users have one connection each, for the whole round; others come and go."""
+    """`steady` users keep one connection each for the whole round; others come and go."""
 
-    def __init__(self, port: int, owed: dict[int, bytes], steady: int, most: int, rng: Random) -> None:
+    def __init__(self, ports: list[int], owed: dict[int, bytes], steady: int, most: int, rng: Random) -> None:
         self.differences: list[str] = []
         self.checked = self.reconnects = self.bytes = 0
         self.steady: dict[int, Checked] = {}
-        self._port = port
+        self._ports = ports
         self._owed = owed
         self._steady_users = sorted(owed)[:steady]
         self._most = most
         self._rng = rng
-        self._comers: list[Checked] = []
+        self._visitors: list[Checked] = []
         self._audience = Audience()
         self._halt = threading.Event()
-        self._restless = threading.Event()
+        self._joins_and_leaves = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> "Crowd":
@@ -110,41 +114,47 @@ class Crowd:
         self._audience.__exit__()
 
     def begin(self) -> None:
-        """Every steady user is served now: they are owed all; from now on others come and go."""
+        """All steady users are served now, so they must receive everything; others start to come and go."""
         for peer in self.steady.values():
             peer.from_the_start = True
-        self._restless.set()
+        self._joins_and_leaves.set()
 
-    def be_still(self) -> None:
-        """No user comes or leaves any more; only those who are disconnected come back."""
-        self._restless.clear()
+    def settle(self) -> None:
+        """Users stop joining and leaving; only those who lose their connection come back."""
+        self._joins_and_leaves.clear()
 
     @property
     def present(self) -> list[Checked]:
-        """The connections that are open."""
-        return [peer for peer in [*self.steady.values(), *self._comers] if not peer.closed]
+        """The open connections."""
+        return [peer for peer in [*self.steady.values(), *self._visitors] if not peer.closed]
+
+    def have_received(self, number: int) -> bool:
+        """Whether all users are connected, and each connection has received the line with this number."""
+        everyone = [*self.steady.values(), *self._visitors]
+        return all(not peer.closed and peer.last_number >= number for peer in everyone)
 
     def finish(self) -> None:
-        """Close everything; the last differences are then known."""
+        """Close all connections; `differences` is complete after this."""
         self._halt.set()
         self._thread.join()
-        for peer in [*self.steady.values(), *self._comers]:
+        for peer in [*self.steady.values(), *self._visitors]:
             self._close(peer)
 
     def _run(self) -> None:
         while not self._halt.wait(STEP_S):
-            self._let_back_in()
-            if self._restless.is_set():
-                self._stir()
+            self._reconnect()
+            if self._joins_and_leaves.is_set():
+                self._join_or_leave()
 
-    def _let_back_in(self) -> None:
+    def _reconnect(self) -> None:
         for user in self._steady_users:
             peer = self.steady.get(user)
             if peer is None or peer.closed:
                 self._replace(peer, user)
-        for peer in [peer for peer in self._comers if peer.closed]:
-            self._comers.remove(peer)
+        for peer in [peer for peer in self._visitors if peer.closed]:
+            # It is listed until its successor is, so that `have_received` misses nobody.
             self._replace(peer, peer.user or 0)
+            self._visitors.remove(peer)
 
     def _replace(self, old: Checked | None, user: int) -> None:
         if old is not None and old in self._audience.all:
@@ -156,26 +166,27 @@ class Crowd:
         if user in self._steady_users and (old is None or self.steady.get(user) is old):
             self.steady[user] = new
         else:
-            self._comers.append(new)
+            self._visitors.append(new)
 
-    def _stir(self) -> None:
+    def _join_or_leave(self) -> None:
         rng = self._rng
-        if rng.random() < COMING and len(self._comers) < self._most:
+        if rng.random() < COMING and len(self._visitors) < self._most:
             peer = self._connect(rng.choice(list(self._owed)))
             if peer is not None:
-                self._comers.append(peer)
-        if rng.random() < COMING and self._comers:
-            peer = self._comers.pop(rng.randrange(len(self._comers)))
-            if rng.random() < 0.5:  # not all of them say goodbye
+                self._visitors.append(peer)
+        if rng.random() < COMING and self._visitors:
+            peer = self._visitors.pop(rng.randrange(len(self._visitors)))
+            if rng.random() < 0.5:  # a reset instead of an orderly end
                 with contextlib.suppress(OSError):
                     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._close(peer)
 
     def _connect(self, user: int) -> Checked | None:
         try:
-            return self._audience.add(Checked(self._port, user, self._owed[user]))  # type: ignore[return-value]
+            peer = Checked(self._rng.choice(self._ports), user, self._owed[user])
+            return self._audience.add(peer)  # type: ignore[return-value]
         except OSError:
-            time.sleep(STEP_S)  # no node is there at the moment
+            time.sleep(STEP_S)  # that node is not reachable at the moment
             return None
 
     def _close(self, peer: Checked) -> None:

@@ -56,6 +56,27 @@ def test_where_the_files_of_this_session_go(tmp_path: Path, monkeypatch: pytest.
     assert find(9500) == UP
 
 
+def foreign(folder: Path) -> None:
+    folder.mkdir(mode=0o777)
+    os.chown(folder, STRANGER, STRANGER)
+
+
+@pytest.mark.parametrize("plant", [Path.touch, pytest.param(foreign, marks=needs_root)])
+def test_a_session_folder_that_is_not_ours_to_write_to_is_not_used(
+    plant: Callable[[Path], None],
+    tmp_path: Path,
+    shared: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    plant(tmp_path / "session")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "session"))
+    UP.announce()
+    assert [path.name for path in private(shared).iterdir()] == ["up-9500.json"]
+    assert (find(9500), find_all()) == (UP, [UP])
+    assert capfd.readouterr().err == ""
+
+
 def linked_folder(shared: Path) -> None:
     elsewhere = shared / "elsewhere"
     elsewhere.mkdir(mode=0o700)

@@ -33,7 +33,7 @@ def test_the_one_on_the_event_port_comes_first() -> None:
     assert deployment(event_port=9500).redis_url == "redis://127.0.0.1:9501/0"
 
 
-def test_the_only_one_is_found_on_whatever_port() -> None:
+def test_the_only_one_is_found_on_any_port() -> None:
     announced(9500)
     found = deployment()
     assert (found.redis_url, found.namespace) == ("redis://127.0.0.1:9501/0", "ns")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.frames import Frame, Lineage, after, stream_id
+from contract.frames import Frame, Lineage, after, differ, stream_id
 
 ids = st.tuples(st.integers(0, 2**48), st.integers(0, 2**32)).map(lambda pair: b"%d-%d" % pair)
 
@@ -22,8 +22,8 @@ def test_there_and_back(batch: int, cursor: bytes, number: int, gone: tuple[byte
 
 
 def test_a_frame_reads_plainly() -> None:
-    frame = Frame(42, b"17-0", 17, 70001, Lineage(b"9f31c2", b"51e07a@40"), 42, (), b"69998|B\n")
-    header = b"batch=42 cursor=17-0 since=17 next=70001 epoch=9f31c2 after=51e07a@40 safe=42 gone="
+    frame = Frame(42, b"17-0", 17, 70001, Lineage(b"c81d04", b"51e07a@40", b"9f31c2"), 42, (), b"69998|B\n")
+    header = b"batch=42 cursor=17-0 since=17 next=70001 epoch=c81d04 after=51e07a@40 safe=42 gone= history=9f31c2"
     assert frame.encode() == header + b"\n69998|B\n"
 
 
@@ -36,6 +36,21 @@ HEADER = b"batch=42 cursor=17-0 since=17 next=70001 epoch=9f31c2 after=51e07a@40
 def test_a_frame_with_more_pairs_is_understood(header: bytes) -> None:
     expected = Frame(42, b"17-0", 17, 70001, Lineage(b"9f31c2", b"51e07a@40"), 42, (b"n-1",), b"69998|B\n")
     assert Frame.decode(header + b"\n69998|B\n") == expected
+
+
+def test_a_frame_of_an_older_version_has_no_history() -> None:
+    assert Frame.decode(HEADER + b"\n").lineage.history == b""
+    assert Frame.decode(HEADER + b" history=a7\n").lineage.history == b"a7"
+    with pytest.raises(ValueError, match="not a frame"):
+        Frame.decode(HEADER + b" history=a|7\n")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "they_differ"),
+    [(b"a", b"b", True), (b"a", b"a", False), (b"", b"a", False), (b"a", b"", False), (b"", b"", False)],
+)
+def test_histories_differ_when_both_are_known(one: bytes, other: bytes, they_differ: bool) -> None:
+    assert differ(one, other) == they_differ
 
 
 @pytest.mark.parametrize("name", [b"batch", b"cursor", b"since", b"next", b"epoch", b"after", b"safe", b"gone"])

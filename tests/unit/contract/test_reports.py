@@ -13,16 +13,19 @@ NUMBERS = st.integers(min_value=0, max_value=10**15 - 1)
 
 @given(NUMBERS, NUMBERS, NUMBERS, NUMBERS)
 def test_what_a_node_writes_is_what_is_read(batch: int, time_ms: int, connections: int, generation: int) -> None:
-    text = b"%d %d %d %d" % (batch, time_ms, connections, generation)
-    assert parse_heartbeat(text) == Heartbeat(batch, time_ms, connections, generation)
+    text = b"%d %d %d %d 1" % (batch, time_ms, connections, generation)
+    assert parse_heartbeat(text) == Heartbeat(batch, time_ms, connections, generation, has_channel=1)
 
 
 @pytest.mark.parametrize("more", [b" 5", b" 5 6", b" west", b" zone=west x", b" "])
 def test_a_heartbeat_with_more_fields_is_understood(more: bytes) -> None:
-    assert parse_heartbeat(b"1 2 3 4" + more) == Heartbeat(1, 2, 3, 4)
+    assert parse_heartbeat(b"1 2 3 4 1" + more) == Heartbeat(1, 2, 3, 4, 1)
 
 
-@pytest.mark.parametrize(("text", "expected"), [(b"1 2 3", Heartbeat(1, 2, 3, 0)), (b"1 2", Heartbeat(1, 2, 0, 0))])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(b"1 2 3 4", Heartbeat(1, 2, 3, 4)), (b"1 2 3", Heartbeat(1, 2, 3)), (b"1 2", Heartbeat(1, 2))],
+)
 def test_a_heartbeat_that_lacks_a_field_is_understood(text: bytes, expected: Heartbeat) -> None:
     assert parse_heartbeat(text) == expected
 
@@ -53,6 +56,7 @@ def test_bytes_are_a_heartbeat_or_refused_with_a_value_error(text: bytes) -> Non
 
 
 FACTS = {"role": "leader", "next": 7, "not_ready": ["a gap"], "latency_seconds": [0, 1, 2], "peers": {"left": 3}}
+FACTS["settings"] = {"lease_s": 3.0, "reach": 1000}
 
 
 def report(**facts: object) -> bytes:
@@ -62,6 +66,7 @@ def report(**facts: object) -> bytes:
 def test_what_a_service_writes_is_what_is_read() -> None:
     found = parse_report(report(**FACTS))
     assert found == Report(1_700_000_000_000, FACTS)
+    assert found.settings == {"lease_s": 3.0, "reach": 1000}
     assert (found.number("next"), found.not_ready) == (7, ["a gap"])
 
 
@@ -75,6 +80,7 @@ def test_a_report_that_lacks_a_fact_is_understood(lacking: str) -> None:
     found = parse_report(report(**{name: fact for name, fact in FACTS.items() if name != lacking}))
     assert found.number(lacking) == 0
     assert found.not_ready == ([] if lacking == "not_ready" else ["a gap"])
+    assert (found.settings == {}) == (lacking == "settings")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +88,7 @@ def test_a_report_that_lacks_a_fact_is_understood(lacking: str) -> None:
     [
         *(b"", b"junk", b"1", b"1 ", b"x {}", b"1.5 {}", b"1 []", b"1 7", b"1 {", b"{}"),
         *(report(not_ready="x"), report(latency_seconds={}), report(latency_seconds=["x"]), report(peers=[])),
-        report(peers={"left": "x"}),
+        *(report(peers={"left": "x"}), report(settings=[]), report(settings={"lease_s": "x"})),
     ],
 )
 def test_what_is_not_a_report_is_refused(junk: bytes) -> None:

@@ -1,4 +1,4 @@
-"""deploy/grafana: the dashboard asks for what is exported, and Grafana can place and tell apart its panels."""
+"""deploy/grafana: the dashboard uses exported metrics, and its panels have distinct ids and don't overlap."""
 
 import json
 import re
@@ -16,7 +16,7 @@ COLUMNS = 24
 
 
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel["title"])
-def test_each_panel_asks_for_metrics_that_exist(panel: dict[str, Any]) -> None:
+def test_each_panel_uses_metrics_that_exist(panel: dict[str, Any]) -> None:
     for target in panel["targets"]:
         assert metrics_in(target["expr"])
         assert metrics_in(target["expr"]) <= series() | MADE_BY_PROMETHEUS
@@ -36,7 +36,7 @@ def test_each_metric_of_a_service_is_shown() -> None:
     }
 
 
-def test_panels_have_ids_and_places_of_their_own() -> None:
+def test_panels_have_distinct_ids_and_do_not_overlap() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
     places = [panel["gridPos"] for panel in dashboard["panels"]]
@@ -52,7 +52,7 @@ def test_panels_have_ids_and_places_of_their_own() -> None:
         assert any(apart), (a, b)
 
 
-def test_what_is_provisioned_fits_together() -> None:
+def test_the_provisioning_files_agree_with_each_other() -> None:
     datasource = (GRAFANA / "provisioning" / "datasources" / "prometheus.yml").read_text()
     provider = (GRAFANA / "provisioning" / "dashboards" / "parade.yml").read_text()
     compose = (ROOT / "docker-compose.yml").read_text()

@@ -1,4 +1,4 @@
-"""What an installation downloads is in a lock file with its hash, the build backend included."""
+"""Everything that an installation downloads is in a lock file with its hash, including the build backend."""
 
 import re
 import tomllib
@@ -14,14 +14,14 @@ NOTHING_DOWNLOADED = {"--no-index", "--no-deps"}
 
 
 def installs(text: str) -> list[str]:
-    """Each command that has pip install, download or build something."""
+    """Each command in which pip installs, downloads or builds something."""
     lines = text.replace("\\\n", " ").splitlines()
     commands = [part.strip() for line in lines for part in re.split(r"&&|;", line) if not line.startswith("#")]
     return [each for each in commands if re.search(r"(pip[\d.]*|\$\(PIP\))\s+(install|wheel|download)\b", each)]
 
 
 def pins(lock: str) -> dict[str, Version]:
-    """Names and versions of a lock file."""
+    """The names and versions in a lock file."""
     return {name: Version(version) for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", lock, re.MULTILINE)}
 
 
@@ -34,7 +34,7 @@ def test_nothing_is_installed_without_a_hash(file: str) -> None:
             continue
         options = set(command.split())
         assert options >= NOTHING_DOWNLOADED, command
-        # Without an environment of its own for the backend, which pip would fill with the newest one.
+        # With build isolation pip would download the newest backend.
         assert "--no-build-isolation" in options or command.endswith(".whl"), command
 
 
@@ -51,7 +51,7 @@ def test_the_build_backend_is_locked() -> None:
     assert "!requirements/build.lock" in (ROOT / ".dockerignore").read_text()
 
 
-def test_what_shares_an_environment_has_one_version() -> None:
+def test_lock_files_for_one_environment_agree_on_versions() -> None:
     for other in ("local.lock", "dev.lock"):
         first, second = pins(LOCKS["build.lock"]), pins(LOCKS[other])
         assert {name: first[name] for name in first.keys() & second.keys()} == {

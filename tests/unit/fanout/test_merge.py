@@ -92,3 +92,22 @@ def test_one_side_alone_is_passed_on_as_it_is() -> None:
 
 def test_number() -> None:
     assert number("666|F|60|50\r\n") == 666
+
+
+ANY_BYTES = st.binary(max_size=20).map(lambda data: data.replace(b"\n", b"\r"))
+
+
+@given(st.dictionaries(st.integers(1, 2000), ANY_BYTES, max_size=200), st.integers(0, 10))
+def test_payloads_of_any_bytes_are_merged_byte_for_byte(payloads: dict[int, bytes], share: int) -> None:
+    lines = {n: b"%d|X|%b\n" % (n, payloads[n]) for n in sorted(payloads)}
+    own = b"".join(line for n, line in lines.items() if n % 10 < share)
+    broadcasts = b"".join(line for n, line in lines.items() if n % 10 >= share)
+    assert Broadcasts(broadcasts).merged_with(own) == b"".join(lines.values())
+
+
+@pytest.mark.parametrize("payload", [b"\r", b"\x0b", b"\x0c", b"\x1c", b"\x85", b"\xe2\x80\xa8", bytes(range(11, 256))])
+def test_only_lf_ends_a_line(payload: bytes) -> None:
+    broadcasts = b"".join(b"%d|B|%b1000|x\n" % (n, payload) for n in range(1001, 1101, 2))
+    for own in (b"1002|P|1|2|%b\n" % payload, b"".join(b"%d|P|1|2|%b\n" % (n, payload) for n in range(1002, 1102, 2))):
+        merged = Broadcasts(broadcasts).merged_with(own)
+        assert sorted((broadcasts + own).split(b"\n")[:-1]) == merged.split(b"\n")[:-1]

@@ -52,8 +52,9 @@ def test_a_line_without_end_is_never_held() -> None:
     assert framer.refused == [b"z" * SAMPLE_BYTES]
 
 
-def test_a_line_of_1024_bytes_is_a_line_and_a_longer_one_is_not() -> None:
-    framer, line = LineFramer(), b"x" * 1023 + b"\n"
+@pytest.mark.parametrize("limit", [1024, 4096, 65536])
+def test_a_line_of_so_many_bytes_is_a_line_and_a_longer_one_is_not(limit: int) -> None:
+    framer, line = LineFramer(limit), b"x" * (limit - 1) + b"\n"
     assert framer.feed(line + b"y" + line + line) == line + line
     assert framer.refused == [b"y" + b"x" * 63]
 

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 
@@ -34,6 +35,18 @@ def test_json() -> None:
     assert library[1].startswith("  Traceback")
     assert all(line.startswith("  ") for line in library[1:])
     assert not set(done.stderr) & set("\x1b\x07\x9b\u202e\x7f\r")
+
+
+def test_a_line_is_one_write_so_that_services_can_share_standard_error() -> None:
+    lines = "from runtime import logs; logs.configure('fanout', 'info'); import structlog; log = structlog.get_logger()"
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # one message for each write
+    with ours, theirs:
+        command = [sys.executable, "-c", f"{lines}; log.info('one'); log.info('two')"]
+        subprocess.run(command, stderr=theirs.fileno(), check=True)
+        ours.setblocking(False)
+        writes = [ours.recv(4096) for _ in range(2)]
+    assert [json.loads(write)["event"] for write in writes] == ["one", "two"]
+    assert all(write.endswith(b"}\n") for write in writes)
 
 
 def test_on_a_terminal() -> None:

@@ -38,6 +38,14 @@ def test_settings_that_contradict_each_other_are_refused(low: str, high: str) ->
         load(**{low: 8, high: 7})
 
 
+@pytest.mark.parametrize("pair", [("event_port", "client_port"), ("client_port", "health_port")])
+def test_a_port_that_is_given_twice_is_refused(pair: tuple[str, str]) -> None:
+    load(**dict.fromkeys(pair, 0))
+    names = " and ".join(map(environment_name, pair))
+    with pytest.raises(ParadeError, match=f"^{names} are both 7801: each needs a port of its own$"):
+        load(**dict.fromkeys(pair, 7801))
+
+
 @pytest.mark.parametrize(
     "namespace",
     ["", "a b", "a\n", "a\r\nQUIT", "a\tb", "a\x00", "a\x7f", "a\u202eb", "{a}", "a{", "größe", "\udcff", "a" * 101],

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from runtime.stats import SECONDS, Histogram, as_json, by_reason, clear_gauges, counter, gauge, histogram, quantile
+from sequencer.stats import SequencerStats
 
 
 @dataclass
@@ -63,6 +64,12 @@ def test_whoever_stops_measuring_shows_no_old_gauges() -> None:
     stats = some_stats()
     clear_gauges(stats)
     assert as_json(stats) == as_json(some_stats()) | {"sources": 0}
+
+
+def test_no_node_is_left_behind_by_a_process_that_stops_measuring() -> None:
+    stats = SequencerStats(node_left_behind={"vm-1": "slow"})
+    clear_gauges(stats)
+    assert stats.node_left_behind == {}
 
 
 def test_known_reasons_begin_at_zero_for_each_service() -> None:

@@ -145,6 +145,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=500)
 @given(edges, steps, st.sampled_from([1, 2, 50_000]))
 def test_a_status_update_goes_to_exactly_those_who_follow_at_that_moment(

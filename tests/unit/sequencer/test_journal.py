@@ -28,3 +28,26 @@ def test_it_keeps_as_many_of_the_newest_as_fit_and_no_more(sizes: list[int], lim
 def test_exactly_the_limit_fits() -> None:
     journal = Journal(1001)
     assert [journal.add(1, 501 - ENTRY_BYTES), journal.add(2, 0)] == [0, 1]
+
+
+def test_what_is_older_than_its_seconds_goes() -> None:
+    journal = Journal(10_000, limit_s=60.0, now_s=100.0)
+    assert [journal.add(1, 0, 110.0), journal.add(2, 0, 150.0), journal.add(3, 0, 160.0)] == [0, 0, 0]
+    assert journal.reach_s(160.0) == 60.0, "what an earlier term left counts from the beginning of this one"
+    assert journal.add(4, 0, 160.5) == 1
+    assert journal.reach_s(160.5) == 50.5
+    assert journal.add(5, 0, 500.0) == 5, "the newest is kept"
+    assert not journal.is_full
+
+
+def test_it_is_full_while_batches_go_for_their_bytes() -> None:
+    journal = Journal(10_000, limit_s=60.0, now_s=0.0)
+    for batch in range(1, 6):
+        journal.add(batch, 1000 - ENTRY_BYTES, float(batch))
+        assert not journal.is_full
+    journal.add(6, 1000 - ENTRY_BYTES, 6.0)
+    assert (journal.is_full, journal.reach_s(6.0)) == (True, 5.0)
+    journal.add(7, 1000 - ENTRY_BYTES, 7.0)
+    assert journal.is_full, "it stays so while nothing has to go"
+    journal.add(8, 0, 61.5)
+    assert not journal.is_full, "the oldest went for its age"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.events import MAX_SEQUENCE, Event, parse
-from sequencer.ordering import Ordering
+from contract.events import MAX_SEQUENCE, Event, parse, parse_unnumbered
+from sequencer.ordering import TOO_MUCH_WAITS, Ordering, numbered
 
 
 def numbers(events: list[Event]) -> list[int]:
@@ -214,3 +214,129 @@ def test_giving_up_what_nobody_waits_for() -> None:
     assert ordering.release(10) == []
     assert (ordering.next, ordering.take_skipped()) == (8, [(3, 7)])
     assert not ordering.ready
+
+
+# Bounded by bytes
+
+LINE = 100
+
+
+def lines(*wanted: int) -> bytes:
+    return b"".join((b"%d|B|" % n).ljust(LINE - 1, b"x") + b"\n" for n in wanted)
+
+
+def take(ordering: Ordering, limit: int, *wanted: int) -> list[tuple[str, bytes]]:
+    """Accept as `sequencer/assembly.py` does."""
+    raw = lines(*wanted)
+    ordering.take_in(len(raw))
+    ordering.close(ordering.holds_more_than(limit))
+    return ordering.accept(parse(raw), Counter())
+
+
+def test_what_waits_is_bounded_and_what_closes_the_gap_comes_in_nevertheless() -> None:
+    ordering, limit = Ordering(1, 10_000), 50 * LINE
+    assert take(ordering, limit, *range(10, 50)) == []
+    refused: list[tuple[str, bytes]] = []
+    for first in range(50, 150, 10):
+        refused += take(ordering, limit, *range(first, first + 10))
+    assert {reason for reason, _ in refused} == {TOO_MUCH_WAITS}
+    assert len(ordering.waiting) <= 50 * 5 // 4 + 10
+    highest = max(ordering.waiting)
+    assert take(ordering, limit, *range(1, 10)) == [], "they come before all that waits"
+    assert len(ordering.release(1000)) == highest
+    assert take(ordering, limit, highest + 2) == [], "there is room again"
+    assert ordering.waiting.keys() == {highest + 2}
+
+
+def test_bytes_are_counted_seldom_and_what_is_released_is_forgotten() -> None:
+    ordering, limit = Ordering(1, 10_000), 20 * LINE
+    for first in range(1, 2001, 10):
+        assert take(ordering, limit, *range(first, first + 10)) == []
+        assert len(ordering.release(1000)) == 10
+    assert not ordering.holds_more_than(limit)
+
+
+def test_in_heavy_releases_each_byte_is_taken_off() -> None:
+    ordering = Ordering(1, 10_000)
+    ordering.take_in(len(lines(*range(2, 102))))
+    ordering.accept(parse(lines(*range(2, 102))), Counter())
+    assert ordering.holds_more_than(99 * LINE)
+    ordering.take_in(len(lines(1)))
+    ordering.accept(parse(lines(1)), Counter())
+    released = ordering.release(51)
+    ordering.let_go(sum(len(event[0]) for event in released))
+    assert (ordering.holds_more_than(49 * LINE), ordering.holds_more_than(50 * LINE)) == (True, False)
+
+
+def test_what_waited_before_a_term_counts() -> None:
+    ordering = Ordering(1, 10_000, parse(lines(*range(2, 52))))
+    assert (ordering.holds_more_than(49 * LINE), ordering.holds_more_than(50 * LINE)) == (True, False)
+
+
+def test_once_full_it_stays_so_until_the_gap_is_closed() -> None:
+    ordering = Ordering(1, 10_000)
+    take(ordering, LINE, *range(5, 10))
+    ordering.close(True)
+    ordering.close(False)  # a count may turn out smaller than what was taken for granted
+    assert [reason for reason, _ in take(ordering, 100 * LINE, 10, 11)] == [TOO_MUCH_WAITS] * 2
+    assert take(ordering, 100 * LINE, 1, 2, 3, 4) == []
+    assert len(ordering.release(100)) == 9
+    assert take(ordering, 100 * LINE, 11) == []
+
+
+# Numbers by Parade
+
+
+def test_events_get_the_numbers_behind_all_that_wait() -> None:
+    ordering = Ordering(5, 100)
+    assert ordering.last == 4
+    events = numbered(parse_unnumbered(b"*|B\n*|P|1|2|*|x\nrubbish\n*|S|3\r\n"), ordering.last)
+    assert [event[0] for event in events] == [b"5|B\n", b"6|P|1|2|*|x\n", b"7|S|3\r\n"]
+    assert events == parse(b"5|B\n6|P|1|2|*|x\n7|S|3\r\n"), "as if they had come with it"
+    counts: Counter[str] = Counter()
+    assert ordering.accept(events, counts) == []
+    assert ordering.last == 7
+    assert numbers(ordering.release(2)) == [5, 6]
+    assert ordering.last == 7, "one of them waits still"
+    assert numbers(ordering.release(2)) == [7]
+    assert ordering.last == 7
+    ordering.skip(20)
+    ordering.release(10)
+    assert ordering.last == 19
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=4), min_size=1),
+    st.integers(1, 6),
+    st.integers(0, 20),
+    st.integers(0, 5),
+)
+def test_a_successor_gives_each_event_the_same_number(
+    chunks: list[list[int]], limit: int, taken_over_after: int, waits: int
+) -> None:
+    """It knows what is committed, the next number and what waits, and reads the stream on from there."""
+
+    def lines_of(chunk: list[int]) -> bytes:
+        return b"".join(b"*|S|%d\n" % user for user in chunk)
+
+    def run(take_over_after: int | None) -> list[bytes]:
+        gap = parse(b"".join(b"%d|B\n" % number for number in range(3, 3 + waits)))
+        ordering, released = Ordering(1, 1000, gap, skip_to=2 + bool(waits)), []
+        for at, chunk in enumerate(chunks):
+            if at == take_over_after:
+                ordering = Ordering(ordering.next, 1000, list(ordering.waiting.values()), ordering.skip_to)
+            while ordering.ready:
+                released += ordering.release(limit)
+            ordering.accept(numbered(parse_unnumbered(lines_of(chunk)), ordering.last), Counter())
+            released += ordering.release(limit)
+        while ordering.ready:
+            released += ordering.release(limit)
+        return [event[0] for event in released]
+
+    straight = run(None)
+    assert run(taken_over_after) == straight
+    users = [b"%d" % user for chunk in chunks for user in chunk]
+    mine = [line for line in straight if not line.endswith(b"B\n")]
+    assert [line.rstrip(b"\n").rpartition(b"|")[2] for line in mine] == users, "each once, in the order of the stream"
+    got = [int(line.partition(b"|")[0]) for line in straight]
+    assert got == list(range(got[0], got[0] + len(got)))

@@ -1,4 +1,4 @@
-"""The percentiles are those of all notifications, however many of them a read brings."""
+"""Latency percentiles cover all notifications, however many arrive in one read."""
 
 import random
 import socket
@@ -26,7 +26,7 @@ def connected() -> Iterator[tuple[Clients, socket.socket]]:
 
 
 def numbers_measured(clients: Clients, served: socket.socket, pieces: list[bytes]) -> list[int]:
-    """The sequence numbers that are timed while each piece is one read."""
+    """The sequence numbers whose latency is measured when each piece arrives in one read."""
     measured: list[int] = []
 
     def due_s(number: int) -> float:
@@ -40,7 +40,7 @@ def numbers_measured(clients: Clients, served: socket.socket, pieces: list[bytes
     return measured
 
 
-def test_any_of_a_read_is_measured_as_often_as_any_other(connected: tuple[Clients, socket.socket]) -> None:
+def test_each_notification_of_a_read_is_equally_likely_to_be_measured(connected: tuple[Clients, socket.socket]) -> None:
     measured = numbers_measured(*connected, [b"".join(LINES)] * 1000)
     assert len(measured) == 1000
     for line in LINES:
@@ -53,10 +53,10 @@ def test_only_whole_numbers_are_measured(size: int, connected: tuple[Clients, so
     text = b"".join(LINES) * 20
     measured = numbers_measured(*connected, [text[at : at + size] for at in range(0, len(text), size)])
     assert set(measured) <= {int(line.split(b"|")[0]) for line in LINES}
-    assert bool(measured) == (size > 4)  # "995|" at least
+    assert bool(measured) == (size > 4)  # long enough to hold "995|"
 
 
-def test_somebody_can_act_after_each_read(connected: tuple[Clients, socket.socket]) -> None:
+def test_a_callback_runs_after_each_read(connected: tuple[Clients, socket.socket]) -> None:
     clients, served = connected
     times_s: list[float] = []
     clients.between = times_s.append

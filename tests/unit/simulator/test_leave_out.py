@@ -1,4 +1,4 @@
-"""An event that is left out: never sent, and as if nothing had happened in it."""
+"""An event that is left out is never sent and has no effect."""
 
 from dataclasses import replace
 
@@ -35,14 +35,14 @@ def expected(work: Workload) -> dict[int, bytes]:
     return {user: each.bytes for user, each in oracle.expected.items()}
 
 
-def test_nobody_is_told_of_it_and_a_follow_has_not_happened() -> None:
+def test_no_client_is_notified_of_it_and_its_follow_has_no_effect() -> None:
     (block,) = blocks(WORK)
     follow = next(WORK.first + index for index, kind in enumerate(block.kinds) if kind == "F")
     whole, left = expected(WORK), expected(replace(WORK, leave_out=follow))
     follower, followee = block.origins[follow - WORK.first], block.targets[follow - WORK.first]
     assert b"%d|F|" % follow in whole[followee]
     assert all(b"\n%d|" % follow not in b"\n" + lines for lines in left.values())
-    # Until they follow again, the follower misses the followee's updates, and no one else misses anything.
+    # Until the next follow, the follower misses the followee's updates; no other user misses anything.
     others = [user for user in whole if user not in (follower, followee)]
     assert all(whole[user] == left[user] for user in others)
     assert len(left[follower]) < len(whole[follower])

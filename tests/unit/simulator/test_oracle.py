@@ -1,4 +1,4 @@
-"""The oracle against a literal reading of the rules, event by event, for every user."""
+"""Compares the oracle with a literal implementation of the rules, event by event, for every user."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,7 @@ from simulator.oracle import Oracle
 from simulator.workload import Workload, blocks
 
 
-def told_by_the_rules(line: str, followers: dict[int, set[int]], everyone: list[int]) -> list[int]:
+def notified_by_the_rules(line: str, followers: dict[int, set[int]], everyone: list[int]) -> list[int]:
     """The users who are notified of one event, straight from the table of events."""
     _, kind, *ids = line.strip().split("|")
     users = [int(text) for text in ids]
@@ -36,7 +36,7 @@ def test_the_oracle_follows_the_rules(seed: int, users: int, max_batch: int) -> 
     for block in blocks(work):
         oracle.feed(block)
         for line in block.lines:
-            for user in told_by_the_rules(line, followers, clients):
+            for user in notified_by_the_rules(line, followers, clients):
                 if user in received:
                     received[user] += line
     for client in clients:
@@ -62,6 +62,6 @@ def test_arrival_is_a_shuffle_within_the_pieces() -> None:
         assert sorted(arrived[start : start + 20]) == sorted(block.lines[start : start + 20])
 
 
-def test_user_ids_begin_where_they_are_told() -> None:
+def test_user_ids_start_at_first_user() -> None:
     (block,) = blocks(Workload(500, 7, 3, first_user=1000))
     assert set(block.origins) | set(block.targets) == set(range(1000, 1007))

@@ -1,4 +1,4 @@
-"""Reading a snapshot from a real server, whatever is there."""
+"""Reading a snapshot from a real server, with expected and with unexpected data."""
 
 import json
 
@@ -16,6 +16,7 @@ def test_an_empty_server(server_url: str, namespace: str) -> None:
         assert abs(seen.time_ms / 1000 - int(seconds)) < 10
         assert (seen.state, seen.nodes, seen.services, seen.lease, seen.lowest_waiting) == ({}, {}, {}, None, None)
         assert int(seen.memory["used_memory"]) > 0
+        assert seen.appends is False
         assert not client.keys(f"{{{namespace}}}*"), "looking writes nothing"
 
 
@@ -52,4 +53,4 @@ def test_a_user_who_may_not_ask_about_memory_sees_the_rest(server_url: str, name
             seen = read(restricted, keys)
         client.execute_command("ACL", "DELUSER", namespace)
         client.delete(keys.lease)
-    assert (seen.lease, seen.memory) == ("a-1-f", {})
+    assert (seen.lease, seen.memory, seen.appends) == ("a-1-f", {}, None)

@@ -11,8 +11,7 @@ import aiohttp
 import pytest
 import redis
 
-from console.web import live
-from console.web import server as dashboard
+from console.web import live, server
 from console.web.live import Live, watch
 from console.web.password import FREE
 from console.web.server import Address, served
@@ -88,7 +87,7 @@ async def status_from(server: Address, address: str, password: str | None, path:
             return answer.status, answer.headers.get("Retry-After", "")
 
 
-async def test_guessing_the_password_is_slow_and_keeps_nobody_else_out(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_guessing_the_password_is_slow_and_keeps_no_one_else_out(capsys: pytest.CaptureFixture[str]) -> None:
     address = an_address("secret")
     guesses, tries = ("127.0.0.2", "guess"), FREE + 45
     async with served(address, Live()):
@@ -112,7 +111,7 @@ async def test_guessing_the_password_is_slow_and_keeps_nobody_else_out(capsys: p
 
 
 async def test_a_page_of_another_port_gets_no_place_of_a_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "MOST_VIEWERS", 1)
+    monkeypatch.setattr(server, "MOST_VIEWERS", 1)
     address = an_address()
     foreign: list[dict[str, str]] = [
         {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
@@ -128,7 +127,7 @@ async def test_a_page_of_another_port_gets_no_place_of_a_viewer(monkeypatch: pyt
 
 
 async def test_an_address_that_has_all_seats_gives_some_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "MOST_VIEWERS", 4)
+    monkeypatch.setattr(server, "MOST_VIEWERS", 4)
     page = an_address()
     async with served(page, Live()), contextlib.AsyncExitStack() as stack:
 
@@ -149,7 +148,7 @@ async def test_an_address_that_has_all_seats_gives_some_up(monkeypatch: pytest.M
 
 
 async def test_halves_of_requests_keep_no_viewer_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
     address = an_address()
     async with served(address, Live()), session(address) as client, contextlib.AsyncExitStack() as stack:
         async with client.get("/events") as viewer:
@@ -172,13 +171,13 @@ async def test_another_sites_name_is_not_answered() -> None:
 async def test_a_port_in_use() -> None:
     address = an_address()
     async with served(address, Live()):
-        with pytest.raises(ParadeError, match=f"can't listen on 127.0.0.1:{address.port}"):
+        with pytest.raises(ParadeError, match=f"port {address.port} on 127.0.0.1 is in use by "):
             async with served(address, Live()):
                 pass
 
 
 async def test_viewers_beyond_the_limit_are_refused_until_one_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "MOST_VIEWERS", 2)
+    monkeypatch.setattr(server, "MOST_VIEWERS", 2)
     address, feed = an_address(), Live()
     async with served(address, feed), session(address) as client:
         async with client.get("/events") as first:
@@ -188,11 +187,11 @@ async def test_viewers_beyond_the_limit_are_refused_until_one_leaves(monkeypatch
             await _until(client, 200, feed)
 
 
-async def test_a_viewer_that_takes_nothing_holds_up_nobody_and_loses_its_place(
+async def test_a_viewer_that_takes_nothing_holds_up_no_other_and_loses_its_seat(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dashboard, "MOST_VIEWERS", 1)
-    monkeypatch.setattr(dashboard, "WRITE_S", 0.2)
+    monkeypatch.setattr(server, "MOST_VIEWERS", 1)
+    monkeypatch.setattr(server, "WRITE_S", 0.2)
     address, feed = an_address(), Live()
     async with served(address, feed), session(address) as client:
         _, writer = await asyncio.open_connection(address.host, address.port, limit=1024)

@@ -12,17 +12,19 @@ from tests.integration.conftest import Calls
 async def test_heartbeats(calls: Calls, settings: Settings) -> None:
     keys = settings.keys
     await calls.call("SCRIPT", "LOAD", BEAT.text)
-    await calls.call("HSET", keys.state, "batch", 41, "epoch", "e1")
+    await calls.call("HSET", keys.state, "batch", 41, "epoch", "e1", "history", "9f31c2")
 
     async def beat(batch: int | str) -> int:
-        committed, epoch, _ = await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7, 1)
-        assert epoch == b"e1"
+        committed, epoch, _, history, _ = await calls.call(
+            "EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", batch, 7, 1
+        )
+        assert (epoch, history) == (b"e1", b"9f31c2")
         return int(committed)
 
     assert await beat(40) == -1
     assert await beat("new") == 41
-    batch, time_ms, connections, generation = (await calls.call("HGET", keys.nodes, "n1")).split()
-    assert (batch, connections, generation) == (b"41", b"7", b"1")
+    batch, time_ms, connections, generation, has_channel = (await calls.call("HGET", keys.nodes, "n1")).split()
+    assert (batch, connections, generation, has_channel) == (b"41", b"7", b"1", b"1")
     now_s = int((await calls.call("TIME"))[0])
     assert abs(int(time_ms) / 1000 - now_s) < 60
     await calls.call("HSET", keys.state, "batch", 45)
@@ -79,3 +81,12 @@ async def test_a_node_whose_heartbeat_lacks_its_generation_begins_anew(calls: Ca
     await calls.call("SCRIPT", "LOAD", BEAT.text)
     await calls.call("HSET", keys.nodes, "n1", "40 1700000000000 3")
     assert (await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", 41, 3, 7))[0] == -1
+
+
+@pytest.mark.parametrize("junk", [None, "a b", "a|b", "\n"])
+async def test_a_history_that_is_none(junk: str | None, calls: Calls, settings: Settings) -> None:
+    keys = settings.keys
+    await calls.call("SCRIPT", "LOAD", BEAT.text)
+    if junk is not None:
+        await calls.call("HSET", keys.state, "history", junk)
+    assert (await calls.call("EVALSHA", BEAT.sha, 2, keys.nodes, keys.state, "n1", "new", 0, 1))[3] == b""

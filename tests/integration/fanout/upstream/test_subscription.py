@@ -9,6 +9,7 @@ from fanout.upstream.feed import Feed
 from runtime.context import Context
 from runtime.redis.link import RedisLink, RedisRefusedError, connect
 from runtime.settings import Settings
+from tests.support.batches import Kept
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ async def test_a_refused_subscription_is_said_and_can_be_tried_again(
 ) -> None:
     await admin.call("ACL", "SETUSER", namespace, "on", "nopass", "~*", "+@all", "resetchannels")
     link = await connect(server_url.replace("://", f"://{namespace}:any@"), 5.0, "test-feed")
-    feed = Feed(Context(settings), link, lambda *_: None)
+    feed = Feed(Context(settings), "node-1", link, Kept())
     with pytest.raises(RedisRefusedError, match=r"^NOPERM "):
         await feed.start([])
     await admin.call("ACL", "SETUSER", namespace, f"&{settings.keys.prefix}*")
@@ -40,7 +41,7 @@ async def test_a_refusal_that_nobody_waits_for_ends_the_feed(
 ) -> None:
     await admin.call("ACL", "SETUSER", namespace, "on", "nopass", "~*", "&*", "+@all", "-unsubscribe")
     link = await connect(server_url.replace("://", f"://{namespace}:any@"), 5.0, "test-feed")
-    feed = Feed(Context(settings), link, lambda *_: None)
+    feed = Feed(Context(settings), "node-1", link, Kept())
     await feed.start([b"1"])
     feed.unsubscribe([b"1"])
     with pytest.raises(RedisRefusedError, match=r"^NOPERM "):

@@ -1,7 +1,9 @@
 """What accepted connections have from the port they came to."""
 
 import asyncio
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from runtime.errors import ParadeError
 from runtime.settings import load
 
 ANYWHERE = ("127.0.0.1", 0)
+THIS_PROCESS = f"{Path('/proc/self/comm').read_text().strip()} (process {os.getpid()})"
 
 
 async def test_accepted_connections_are_asked_whether_they_live() -> None:
@@ -35,11 +38,24 @@ async def test_accepted_connections_are_asked_whether_they_live() -> None:
     server.close()
 
 
-async def test_a_port_that_is_taken() -> None:
-    with socket.create_server(ANYWHERE) as taken:
+@pytest.mark.parametrize("shares", [False, True])
+async def test_a_port_that_is_taken_and_by_whom(shares: bool) -> None:
+    """A stranger that would share its port with any program gets none of our connections, and we get none of its."""
+    with socket.create_server(ANYWHERE, reuse_port=shares) as taken:
         _, port = taken.getsockname()
-        with pytest.raises(ParadeError, match="can't listen on"):
+        with pytest.raises(ParadeError) as refused:
             await listen(Context(load()), asyncio.Protocol, port, backlog=10, limits=ConnectionLimits(1, 0))
+    assert str(refused.value) == f"port {port} on 127.0.0.1 is in use by {THIS_PROCESS}; choose another one"
+
+
+async def test_processes_that_are_told_to_share_a_port() -> None:
+    context = Context(load(share_port=True))
+    port, servers = 0, []
+    for _ in range(2):
+        servers.append(await listen(context, asyncio.Protocol, port, backlog=10, limits=ConnectionLimits(1, 0)))
+        port = servers[0].sockets[0].getsockname()[1]
+    for server in servers:
+        server.close()
 
 
 def test_no_more_connections_than_open_files() -> None:

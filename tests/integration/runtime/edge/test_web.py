@@ -21,6 +21,13 @@ SECONDS = 15.0
 MOST = 4
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HALF = REQUEST[:-2]
+KEPT_S = 60.0
+
+
+def posted(body: bytes, length: int = -1) -> bytes:
+    """A request with a body."""
+    size = len(body) if length < 0 else length
+    return b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (size, body)
 
 
 class Stage:
@@ -86,6 +93,22 @@ async def stage() -> AsyncIterator[Stage]:
     app = web.Application()
     app.add_routes([web.get("/", small), web.get("/large", large), web.get("/late", late)])
     async with found._stack, served(app, HOST, found.port, MOST, found.log):
+        yield found
+
+
+@pytest.fixture
+async def kept() -> AsyncIterator[Stage]:
+    """One whose connections are kept for further requests."""
+    found = Stage(PeerLog(lambda *_: None, asyncio.get_running_loop().call_later))
+
+    async def echo(request: web.Request) -> web.Response:
+        body = await request.read()
+        guarded.exchange(request).begin()
+        return web.Response(body=b"<%b>" % body)
+
+    app = web.Application()
+    app.add_routes([web.post("/", echo)])
+    async with found._stack, served(app, HOST, found.port, MOST, found.log, kept_s=KEPT_S):
         yield found
 
 
@@ -181,6 +204,72 @@ async def test_a_port_that_is_taken() -> None:
     log = PeerLog(lambda *_: None, asyncio.get_running_loop().call_later)
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ParadeError, match=f"can't listen on {HOST}:{port}"):
+        with pytest.raises(ParadeError, match=f"port {port} on {HOST} is in use by "):
             async with served(web.Application(), HOST, port, MOST, log):
                 pass
+
+
+async def test_a_kept_connection_serves_one_request_after_another(kept: Stage) -> None:
+    caller = await kept.connect(posted(b"1") + posted(b"2"))
+    async with asyncio.timeout(SECONDS):
+        await caller.reader.readuntil(b"<1>")
+        await caller.reader.readuntil(b"<2>")
+        caller.writer.write(posted(b"3"))
+        await caller.reader.readuntil(b"<3>")
+
+
+async def test_a_kept_connection_gives_way_while_it_waits(kept: Stage) -> None:
+    async with asyncio.timeout(SECONDS):
+        idle = [await kept.connect(posted(b"1")) for _ in range(MOST)]
+        for each in idle:
+            await each.reader.readuntil(b"<1>")
+        new = await kept.connect(posted(b"2"))
+        await new.reader.readuntil(b"<2>")
+    assert await idle[0].everything() == b""
+    await kept.occurred("too many connections", 1)
+    idle[1].writer.write(posted(b"3"))
+    async with asyncio.timeout(SECONDS):
+        await idle[1].reader.readuntil(b"<3>")
+
+
+async def test_bodies_that_do_not_come_keep_nobody_out(kept: Stage) -> None:
+    halves = [await kept.connect(posted(b"1", 2)) for _ in range(3 * MOST)]
+    await kept.occurred("too many connections", 2 * MOST)
+    async with asyncio.timeout(SECONDS):
+        await (await kept.connect(posted(b"2"))).reader.readuntil(b"<2>")
+    assert await halves[0].everything() == b""
+
+
+async def test_on_a_kept_port_too_a_request_that_does_not_come_ends_its_connection(
+    kept: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded, "HEAD_S", 0.1)
+    assert await (await kept.connect(posted(b"1")[:-4])).everything() == b""
+    await kept.occurred("no request within 0.1 s", 1)
+
+
+async def test_a_kept_connection_ends_after_a_while() -> None:
+    found = Stage(PeerLog(lambda *_: None, asyncio.get_running_loop().call_later))
+    async with found._stack, served(web.Application(), HOST, found.port, MOST, found.log, kept_s=0.1):
+        caller = await found.connect(REQUEST + HALF)
+        assert (await caller.everything()).startswith(b"HTTP/1.1 404")
+    assert not found.log.counts, "that is no event"
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        posted(b"1").replace(b"Content-Length: 1", b"Content-Length: 1\r\nTransfer-Encoding: chunked"),
+        posted(b"1").replace(b"Content-Length: 1", b"Content-Length: 1\r\nContent-Length: 2"),
+        posted(b"1").replace(b"Content-Length: 1", b"Content-Length: 0x1"),
+        posted(b"1").replace(b"Content-Length: 1", b"Content-Length : 1"),
+        posted(b"1").replace(b"Host", b"X: " + b"x" * 100_000 + b"\r\nHost"),
+        posted(b"1").replace(b"Host: localhost", b"\r\n".join(b"X%d: x" % number for number in range(1000))),
+    ],
+    ids=["two lengths", "two values", "hexadecimal", "a blank", "a long header", "many headers"],
+)
+async def test_a_request_with_two_meanings_is_refused_and_its_connection_ends(junk: bytes, kept: Stage) -> None:
+    caller = await kept.connect(junk + posted(b"2"))
+    answer = await caller.everything()
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
+    assert b"<2>" not in answer

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -149,3 +149,31 @@ async def test_tls_with_a_user_and_a_password(redis_url: str, certificate: tuple
         await link.closed
         with pytest.raises(RedisUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
             await connect(url, 5.0, "test-tls")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_a_link_that_pauses_reads_nothing_and_loses_nothing(
+    server_url: str, link: RedisLink, namespace: str
+) -> None:
+    received: list[bytes | int] = []
+    subscribed = await connect(server_url, 2.0, "test-paused")
+    subscribed.on_message = lambda message: received.append(message[2])
+    subscribed.send("SUBSCRIBE", namespace)
+    await until(lambda: len(received) == 1)
+    subscribed.pause()
+    for number in range(1, 101):
+        await link.call("PUBLISH", namespace, number)
+    await asyncio.sleep(0.05)
+    assert received == [1]
+    subscribed.resume()
+    await until(lambda: len(received) == 101)
+    assert received == [1, *(b"%d" % number for number in range(1, 101))]
+    subscribed.close()
+    await subscribed.closed
+    subscribed.pause()
+    subscribed.resume()

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from console.observe.compare import Overview, Snapshot, overview
-from console.observe.snapshot import Rejection
+from console.observe.compare import overview
+from console.observe.overview import Overview
+from console.observe.snapshot import Rejection, Snapshot
 from contract.reports import Heartbeat, Report
 from fanout.stats import FanoutStats
 from listener.stats import ListenerStats
+from runtime.agreement import shared
+from runtime.settings import load
 from runtime.stats import SECONDS, as_json
 from sequencer.stats import SequencerStats
 
@@ -131,6 +134,33 @@ def test_latencies_of_all_nodes_count() -> None:
     assert seen.latency_p99_ms > 10_000
 
 
+@pytest.mark.parametrize("buckets", [1, len(SECONDS), len(SECONDS) + 2])
+def test_latencies_in_the_buckets_of_another_version_are_ignored(buckets: int) -> None:
+    fast, other = FanoutStats(), "fanout/z-9"
+    fast.latency_seconds.observe(0.001)
+    before = with_service(snapshot(), other, _of_another_version(snapshot().time_ms, [0] * buckets))
+    now = snapshot(START_MS + 1000)
+    now = with_service(now, other, _of_another_version(now.time_ms, [1000] * buckets))
+    assert overview(now, before).latency_p99_ms is None
+    seen = overview(with_service(now, FANOUT, report(fast, now.time_ms, node=NODE)), before)
+    assert seen.latency_p99_ms is not None
+    assert seen.latency_p99_ms <= 1
+    assert seen.rates is not None
+    assert seen.rates.notifications == 70.0
+
+
+def test_latencies_are_not_compared_with_those_in_other_buckets() -> None:
+    slow = FanoutStats()
+    slow.latency_seconds.counts[-1] = 1000
+    before = with_service(snapshot(), FANOUT, _of_another_version(START_MS, [5, 5]))
+    now = with_service(snapshot(START_MS + 1000), FANOUT, report(slow, START_MS + 1000, node=NODE))
+    assert overview(now, before).latency_p99_ms is None, "what a node has counted since it started is not of one second"
+
+
+def _of_another_version(at_ms: int, latencies: list[int]) -> Report:
+    return Report(at_ms, {"node": "z", "notifications": 70 if any(latencies) else 0, "latency_seconds": latencies})
+
+
 def with_gap(shot: Snapshot, age_s: float) -> Snapshot:
     stats = SequencerStats(lease_held=1, next=11, waiting=7, gap_age_seconds=age_s)
     leader = report(stats, shot.time_ms - 500, token=TOKEN, role="leader")
@@ -168,7 +198,7 @@ def test_what_waits_at_the_next_number_is_no_gap() -> None:
     assert overview(replace(snapshot(), waiting=3, lowest_waiting=11)).gap is None
 
 
-def test_nobody_sequences() -> None:
+def test_no_process_sequences() -> None:
     seen = overview(replace(snapshot(), lease=None))
     assert names(seen) == ["no_sequencer"]
     assert not any(each.is_leader for each in seen.sequencers)
@@ -197,6 +227,26 @@ def test_a_node_that_owes_batches_and_writes_none() -> None:
     assert overview(now).is_well, "one snapshot can't tell whether it moves"
 
 
+def test_a_node_that_is_left_behind_is_named_with_the_leaders_reason() -> None:
+    leader = report(
+        SequencerStats(lease_held=1, node_left_behind={NODE: "slow", "gone-1": "gone"}), START_MS, token=TOKEN
+    )
+    seen = overview(with_service(snapshot(), SEQUENCER, leader))
+    (node,) = seen.nodes
+    assert node.left_behind == "slow"
+    assert names(seen) == ["node_left_behind"]
+    assert not seen.is_well
+    silent = replace(snapshot(), nodes={NODE: Heartbeat(40, START_MS - 4000, 5, 1)})
+    assert names(overview(with_service(silent, SEQUENCER, leader))) == ["node_silent", "node_left_behind"]
+
+
+def test_what_another_sequencer_says_of_nodes_does_not_count() -> None:
+    standby = report(SequencerStats(node_left_behind={NODE: "slow"}), START_MS, token=STANDBY_TOKEN)
+    for name in ("sequencer/a-0", STANDBY):  # before and after the leader in the order of the names
+        seen = overview(with_service(snapshot(), name, standby))
+        assert (seen.nodes[0].left_behind, names(seen)) == ("", [])
+
+
 def test_a_service_that_died_is_lost_for_a_while() -> None:
     dead = report(FanoutStats(), START_MS - 12_000, node="gone")
     seen = overview(with_service(snapshot(), "fanout/dead-1", dead))
@@ -220,6 +270,52 @@ def test_services_of_another_version_that_say_less() -> None:
     assert (len(seen.listeners), len(seen.sequencers), seen.nodes[0].users) == (1, 1, 0)
     assert seen.latency_p50_ms is None
     assert seen.is_well
+
+
+def with_settings(**settings: dict[str, float]) -> Snapshot:
+    """The services at rest, with what they report of their settings."""
+    shot = snapshot()
+    names = {"listener": LISTENER, "sequencer": SEQUENCER, "standby": STANDBY, "fanout": FANOUT}
+    for name, values in settings.items():
+        shot.services[names[name]].facts["settings"] = values
+    return shot
+
+
+def test_services_that_agree() -> None:
+    shot = with_settings(**{name: shared(load(), name) for name in ("listener", "sequencer", "fanout")})
+    assert overview(shot).is_well, "the standby is of an older version and says nothing"
+
+
+def test_sequencers_that_disagree() -> None:
+    seen = overview(with_settings(sequencer={"lease_s": 3.0, "reach": 5}, standby={"lease_s": 2.5, "reach": 5}))
+    ((concern),) = seen.warnings
+    assert (concern.name, concern.severity) == ("settings_differ", "warning")
+    told = f"services disagree: PARADE_LEASE_S is 2.5 for {STANDBY} and 3.0 for {SEQUENCER}"
+    assert concern.text == told
+    assert "different namespaces or databases" in concern.advice
+    assert seen.as_json()["differences"] == [{"setting": "lease_s", "values": [(2.5, STANDBY), (3.0, SEQUENCER)]}]
+
+
+def test_one_process_is_named_for_each_value() -> None:
+    shot = with_settings(fanout={"tick_s": 9}, sequencer={"tick_s": 1}, standby={"tick_s": 1})
+    assert [concern.text for concern in overview(shot).warnings] == [
+        f"services disagree: PARADE_TICK_S is 1 for {SEQUENCER} and 9 for {FANOUT}"
+    ]
+
+
+def test_different_ports_are_a_notice() -> None:
+    shot = with_service(with_settings(listener={"event_port": 9090}), "listener/b-9", report(ListenerStats(), START_MS))
+    shot.services["listener/b-9"].facts["settings"] = {"event_port": 9190}
+    seen = overview(shot)
+    assert (names(seen), seen.warnings[0].severity, seen.is_well) == (["settings_differ"], "notice", True)
+
+
+def test_what_no_longer_reports_and_what_is_no_setting_are_not_compared() -> None:
+    gone = report(ListenerStats(), START_MS - 5100, settings={"backlog_bytes": 1})
+    shot = with_service(
+        with_settings(listener={"backlog_bytes": 2, "colour": 1}, fanout={"colour": 2}), "listener/x", gone
+    )
+    assert names(overview(shot)) == ["service_lost"]
 
 
 def test_slow_clients() -> None:
@@ -260,6 +356,24 @@ def test_redis_memory(used: str, most: str, policy: str, expected: list[str]) ->
     assert names(overview(replace(snapshot(), memory=memory))) == expected
 
 
+@pytest.mark.parametrize(
+    ("durable", "appends", "expected"),
+    [
+        (True, False, ["not_durable"]),
+        (True, True, []),
+        (True, None, []),
+        (False, False, []),
+        (None, False, []),
+    ],
+)
+def test_a_redis_that_keeps_less_than_is_wanted(
+    durable: bool | None, appends: bool | None, expected: list[str]
+) -> None:
+    about = {} if durable is None else {"durable": durable}
+    standby = report(SequencerStats(), START_MS - 300, token=STANDBY_TOKEN, role="standby", **about)
+    assert names(overview(with_service(replace(snapshot(), appends=appends), STANDBY, standby))) == expected
+
+
 def test_as_json_is_json() -> None:
     now = replace(snapshot(START_MS + 1000), rejected=(Rejection("1-0", 1, "not an event", "hm"),))
     found = json.loads(json.dumps(overview(now, snapshot()).as_json()))
@@ -267,3 +381,33 @@ def test_as_json_is_json() -> None:
     assert found["rates"]["released"] == 0.0
     assert found["rejected"] == [{"id": "1-0", "time_ms": 1, "reason": "not an event", "line": "hm"}]
     assert found["nodes"][0]["id"] == NODE
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected"),
+    [
+        ({"kept_users": 1, "journal_full": 1, "journal_seconds": 119.0}, ["journal_short"]),
+        ({"kept_users": 1, "journal_full": 1, "journal_seconds": 120.0}, []),
+        ({"kept_users": 1, "journal_full": 0, "journal_seconds": 1.0}, []),
+        ({"kept_users": 0, "journal_full": 1, "journal_seconds": 1.0}, []),
+    ],
+)
+def test_a_journal_that_is_full_and_too_short_for_those_who_are_away(
+    figures: dict[str, Any], expected: list[str]
+) -> None:
+    leader = report(SequencerStats(away_users=3, **figures), START_MS, token=TOKEN, role="leader")
+    seen = overview(with_service(snapshot(), SEQUENCER, leader))
+    assert names(seen) == expected
+    assert seen.places is not None
+    assert (seen.places.away, seen.places.away_s) == (3, 120.0)
+
+
+def test_for_how_long_users_may_be_away_is_what_the_leader_goes_by() -> None:
+    stats = SequencerStats(kept_users=1, journal_full=1, journal_seconds=50.0)
+    settings = shared(load(away_s=40), "sequencer")
+    leader = report(stats, START_MS, token=TOKEN, role="leader", settings=settings)
+    assert names(overview(with_service(snapshot(), SEQUENCER, leader))) == []
+
+
+def test_without_a_leader_nobody_knows_how_far_the_journal_reaches() -> None:
+    assert overview(snapshot(lease=None)).places is None

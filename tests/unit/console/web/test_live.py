@@ -4,7 +4,8 @@ import asyncio
 import json
 from typing import Any
 
-from console.observe.compare import Snapshot, overview
+from console.observe.compare import overview
+from console.observe.snapshot import Snapshot
 from console.web.live import SPAN_S, Live, event, point_of
 
 
@@ -14,7 +15,7 @@ def parsed(message: bytes) -> tuple[str, Any]:
     return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
-def test_an_event_is_one_line_of_json_whatever_is_in_it() -> None:
+def test_an_event_is_one_line_of_json_for_any_text() -> None:
     hostile = "a\r\nevent: x\n\ndata: \u2028\x00é"
     assert parsed(event("overview", {"line": hostile})) == ("overview", {"line": hostile})
 

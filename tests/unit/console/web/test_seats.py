@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from console.web.seats import Seats
 
 
-def test_one_address_may_have_them_all_while_nobody_else_comes() -> None:
+def test_one_address_may_have_them_all_while_no_other_comes() -> None:
     seats = Seats(3)
     assert all(seats.take("a", lambda: None) for _ in range(3))
     assert seats.take("a", lambda: None) is None
 
 
-def test_another_address_gets_the_oldest_place_of_the_one_that_has_most() -> None:
+def test_another_address_gets_the_oldest_seat_of_the_one_that_has_most() -> None:
     seats, gone = Seats(4), list[int]()
     for number in range(3):
         seats.take("a", partial(gone.append, number))
@@ -27,7 +27,7 @@ def test_another_address_gets_the_oldest_place_of_the_one_that_has_most() -> Non
     assert seats.take("e", lambda: None) is None, "each of the others has one"
 
 
-def test_a_place_that_is_given_back_is_free() -> None:
+def test_a_seat_that_is_given_back_is_free() -> None:
     seats = Seats(1)
     seat = seats.take("a", lambda: None)
     assert seats.take("b", lambda: None) is None
@@ -37,7 +37,7 @@ def test_a_place_that_is_given_back_is_free() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.booleans()), max_size=60), st.integers(1, 8))
-def test_never_more_than_there_are_and_nobody_with_fewer_is_turned_out(
+def test_never_more_than_there_are_and_no_address_with_fewer_loses_one(
     steps: list[tuple[str, bool]], most: int
 ) -> None:
     seats = Seats(most)

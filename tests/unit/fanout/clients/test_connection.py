@@ -23,8 +23,8 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 LINES = [b"%d|B\n" % number * 40 for number in range(10_000, 30_000)]
 WHOLE = b"".join(LINES)
-FIRST = b"0" * (8 << 20) + b"\n"
-"""More than the kernel takes for one that does not read."""
+FIRST = b"0" * (40 << 20) + b"\n"
+"""More than the kernel takes for a client that does not read; its buffer grows to 32 MiB if it has read fast before."""
 
 
 def on_both_loops(test: Callable[[], Coroutine[None, None, None]]) -> Callable[[str], None]:

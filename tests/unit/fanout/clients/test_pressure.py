@@ -559,6 +559,7 @@ rates = st.sampled_from([0.0, 0.0, 100.0, 2_000.0, 10_000.0])
 rooms = st.integers(0, KERNEL_BYTES)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 12), st.lists(st.tuples(rates, rooms, st.booleans()), max_size=12))
 def test_those_who_keep_up_are_served_on(keeping_up: int, others: list[tuple[float, int, bool]]) -> None:
     honest = [Peer(0) for _ in range(keeping_up)]
@@ -578,6 +579,7 @@ def test_short_pauses_lose_nobody(pauses: list[tuple[int, float]]) -> None:
     assert not any(peer.unsent for peer in peers)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 24), st.floats(0.0, 1.0), st.floats(0.0, QUICK_STALL_S - STEP_S))
 def test_when_all_pause_none_is_lost(count: int, begin_s: float, pause_s: float) -> None:
     peers = [Peer(0, pause=(begin_s, begin_s + pause_s)) for _ in range(count)]

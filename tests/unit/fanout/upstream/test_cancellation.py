@@ -13,14 +13,18 @@ from fanout.upstream.heartbeat import Heartbeat
 from runtime.context import Context
 from runtime.redis.link import RedisLink
 from runtime.settings import load
+from tests.support.batches import Kept
 
 
 class Link:
     """Answers every heartbeat with batch 1; a subscription is confirmed when the test says so."""
 
+    def __init__(self) -> None:
+        self.closed = asyncio.get_running_loop().create_future()
+
     def call(self, *_: object) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        answer.set_result([1, b"epoch", 1000])
+        answer.set_result([1, b"epoch", 1000, b"", 1])
         return answer
 
     def send(self, *_: object) -> None:
@@ -30,7 +34,7 @@ class Link:
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_heartbeat_that_is_cancelled_while_a_batch_is_written_ends(turns: int) -> None:
     link, progress = cast(RedisLink, Link()), SimpleNamespace(written=1, advanced=asyncio.Event())
-    feed = cast(Feed, SimpleNamespace(last_batch=1, heard_s=0.0))
+    feed = cast(Feed, SimpleNamespace(last_batch=1, silent_s=lambda: 0.0, strangers=SimpleNamespace(history=b"")))
     heartbeat = Heartbeat(Context(load()), "n", 1, link, feed, progress, Users(), RedisClock())
     beating = asyncio.create_task(heartbeat.run())
     await asyncio.sleep(0.05)
@@ -46,7 +50,7 @@ async def test_a_heartbeat_that_is_cancelled_while_a_batch_is_written_ends(turns
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_subscription_that_is_cancelled_while_it_is_confirmed_ends(turns: int) -> None:
     link = Link()
-    feed = Feed(Context(load(redis_timeout_s=5.0)), cast(RedisLink, link), lambda *_: None)
+    feed = Feed(Context(load(redis_timeout_s=5.0)), "node-1", cast(RedisLink, link), Kept())
     starting = asyncio.create_task(_forever(feed))
     await asyncio.sleep(0.05)
     cast(Any, link).on_message([b"subscribe", load().keys.broadcast.encode(), 1])

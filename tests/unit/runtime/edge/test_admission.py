@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from runtime.edge.admission import (
     HEALTH_CONNECTIONS,
     RESERVED_FILES,
+    WEB_CONNECTIONS,
     Admission,
     ConnectionLimits,
     RefusedError,
     connections_within,
     health_connections_within,
+    web_connections_within,
 )
 
 HOME, AWAY = ("192.0.2.7", 1000), ("192.0.2.8", 1000)
@@ -151,3 +153,12 @@ def test_the_health_port_leaves_the_process_half_of_what_is_set_aside(files: int
     assert 2 * most <= (files - connections_within(files)) / 2
     assert health_connections_within(256) == HEALTH_CONNECTIONS
     assert [health_connections_within(few) for few in (2, 6, 20)] == [1, 1, 2]
+
+
+@pytest.mark.parametrize("files", [20, 256, 1024, 20_000])
+def test_the_web_port_leaves_half_of_the_connections_to_the_others(files: int) -> None:
+    """As many connections again can have been accepted before one of them is closed."""
+    most = web_connections_within(files)
+    assert 0 < most <= WEB_CONNECTIONS
+    assert 2 * most <= connections_within(files) / 2
+    assert web_connections_within(20_000) == WEB_CONNECTIONS

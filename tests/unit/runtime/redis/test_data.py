@@ -11,11 +11,13 @@ from runtime.printable import printable
 from runtime.redis.data import event_in, number_in, position_in, quoted, shown, wrong_type
 
 STATE = {b"next": b"7", b"batch": b"3", b"cursor": b"17-0", b"epoch": b"9f31c2", b"skip_to": b"0", b"late": b"-1"}
+STATE[b"history"] = b"51e07a"
 
 
 def test_a_position() -> None:
     found = position_in("s", STATE)
     assert (found.next, found.batch, found.cursor, found.epoch, found.skip_to) == (7, 3, b"17-0", b"9f31c2", 0)
+    assert found.history == b"51e07a"
 
 
 def test_a_deployment_that_nobody_has_sequenced() -> None:
@@ -29,7 +31,7 @@ def test_a_deployment_that_nobody_has_sequenced() -> None:
         *((b"next", junk) for junk in (b"", b"x", b"0", b"-1", b"1.0", b" 1", b"1_0", b"9" * 17)),
         *((b"batch", junk) for junk in (b"", b"x", b"-1")),
         *((b"cursor", junk) for junk in (b"", b"5", b"5-", b"-5", b"5-x", b"5-0 ", b"*", b"$")),
-        *((b"epoch", junk) for junk in (b"a b", b"a@1", b"a\n", b"\xff", b"a=b")),
+        *((name, junk) for name in (b"epoch", b"history") for junk in (b"a b", b"a@1", b"a\n", b"\xff", b"a=b")),
         *((b"skip_to", b"-1"), (b"late", b"many"), (b"anything", b"else"), (b"received", b"1.5")),
     ],
 )

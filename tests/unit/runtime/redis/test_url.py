@@ -133,6 +133,7 @@ TEMPLATES = (
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from(TEMPLATES), PASSWORDS)
 @settings(max_examples=1000)
 def test_no_part_of_a_password_is_ever_shown(template: str, password: str) -> None:
@@ -155,6 +156,7 @@ def _is_a_password(where: RedisUrl) -> bool:
     return bool(where.password or where.sentinel_password or (where.tls and where.tls.key_password))
 
 
+@pytest.mark.slow
 @given(st.sampled_from(TEMPLATES), PASSWORDS)
 def test_an_encoded_password_is_understood(template: str, password: str) -> None:
     url = template.format(quote(password, safe="", errors="surrogatepass"))

@@ -1,0 +1,1 @@
+"""The client library for Python, `sdk/python`, and the conformance kit, `sdk/conformance`."""
