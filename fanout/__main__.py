@@ -4,6 +4,8 @@ import asyncio
 
 from fanout.clients.server import ClientServer
 from fanout.clients.tcp import Client
+from fanout.clients.web.client import WebClient
+from fanout.clients.web.port import WebPort
 from fanout.node import Node
 from fanout.stats import FanoutStats
 from runtime.context import Context
@@ -22,7 +24,10 @@ async def main(context: Context, stop: asyncio.Event) -> None:
     status = Status(readiness, node.observe, checks=(node.why_silent,), identity=node.identity)
     reporter = Reporter(context, service_name("fanout"), status, lambda: node.link)
     async with shown("fanout", context, status):
-        server = await listen(context, lambda: Client(clients), settings.client_port, 4096, clients.limits)
+        servers = [await listen(context, lambda: Client(clients), settings.client_port, 4096, clients.limits)]
+        if settings.web_port:
+            web = WebPort(clients)
+            servers.append(await listen(context, lambda: WebClient(web), settings.web_port, 1024, clients.limits))
         leave = asyncio.Event()
         serving = asyncio.create_task(node.run(leave))
         reporting = asyncio.create_task(reporter.run())
@@ -32,7 +37,8 @@ async def main(context: Context, stop: asyncio.Event) -> None:
         # 1. The balancer is told, and no client is let in any more; 2. clients are served while their connections end
         # one by one, so that they do not all come back at once; 3. the node leaves; 4. the rest is cut off.
         readiness.lacks("draining", "the node drains")
-        server.close()
+        for server in servers:
+            server.close()
         spread = clients.spread(drain_s)
         context.log.info("draining", connections=len(clients.clients), seconds=round(spread.seconds, 3))
         await clients.drain(spread, settings.shutdown_s / 2)

@@ -1,6 +1,8 @@
 """The clients' side of a node.
 
 tcp.py           what a client sends over TCP: its registration, BYE, and input that is ignored
+web/             clients that come over HTTP: WebSockets and server-sent events
+arrival.py       how a client comes and goes, whatever it speaks: let in, registered in time, refused
 registration.py  what a registration line says (pure)
 connection.py    a client's connection over any transport: its user, and what it has not taken yet
 served.py        what the other parts ask of a connection

@@ -2,8 +2,8 @@
 
 Rules kept here:
 
-- The writer calls `connection.write(data)`, which is the transport's own method while the client keeps up: one
-  attribute lookup and no layer in between.
+- The writer calls `connection.write(data)`, which over TCP is the transport's own method while the client keeps up: one
+  attribute lookup and no layer in between. Over the web it encodes what it is given (`web/client.py`).
 - Once `pressure.py` checks a client that is behind, `write` fills a buffer here, since a transport takes more memory
   for the same bytes. From there they are handed to the transport in parts, in order.
 - A connection is among the users from its registration until it is closed or has ended, whichever comes first.
@@ -28,7 +28,7 @@ HANDED_BYTES = 256 * 1024
 
 
 class ClientConnection:
-    """One client connection; base of the classes that read what a client sends (`tcp.py`)."""
+    """One client connection; base of the class that lets it in and registers it (`arrival.py`)."""
 
     def __init__(self, clients: ClientServer) -> None:
         self.user_id = b""
@@ -63,8 +63,13 @@ class ClientConnection:
 
     def _begin_writing(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self.write = self._direct = transport.write
+        self._direct = transport.write
+        self._write_to(transport.write)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+
+    def _write_to(self, take: Callable[[bytes], None]) -> None:
+        """What is written from now on goes there, as the client gets it."""
+        self.write = take
 
     def _join(self, registered: Registered) -> None:
         """Serve this user. RefusedError when the user comes too often."""
@@ -74,13 +79,17 @@ class ClientConnection:
         self._users = self._clients.users
         if registered.opted_in:
             self.opted_in = True
-            self.write = self._direct = self._write_noted
+            self._note_writes()
             self._users.add_newcomer(Newcomer(user_id, self, registered.after))
             self._clients.wake.set()
         else:
             self._users.add(user_id, self)
         self._clients.log.debug("client_registered", peer=self.peer, user=user_id.decode())
         self._clients.changed.set()
+
+    def _note_writes(self) -> None:
+        self._direct = self._write_noted
+        self._write_to(self._direct)
 
     def _write_noted(self, data: bytes) -> None:
         self.is_quiet = False
@@ -94,8 +103,16 @@ class ClientConnection:
         if reason and self.opted_in and self._users is not None:
             self.write(f"BYE {reason} {max_wait_ms}\n".encode())
         self._resign()
+        self._say_last(reason)
         if self._held:
             self._hand_on(len(self._held))
+        self._end()
+
+    def _say_last(self, reason: str) -> None:
+        """What a transport sends behind the last line."""
+
+    def _end(self) -> None:
+        """Nothing more is sent."""
         self._transport.close()
 
     def abort(self) -> None:
@@ -145,7 +162,7 @@ class ClientConnection:
         now_s = asyncio.get_running_loop().time()
         self.standing = Standing(self._clients.offenders.has(self.user_id, self.address, now_s))
         self._handed_bytes = self._transport.get_write_buffer_size()
-        self.write = self._held.extend
+        self._write_to(self._held.extend)
 
     def set_aside(self) -> None:
         """The node no longer waits for it."""
@@ -158,12 +175,12 @@ class ClientConnection:
         if self.standing.aside:
             self._clients.counts_again(self.address)
         self.standing = Standing()
-        self.write = self._direct
+        self._write_to(self._direct)
 
     def _hand_on(self, most: int) -> None:
         if len(self._held) <= most:  # the usual case, in which nothing is copied
             data, self._held = self._held, bytearray()
-            self.write = self._held.extend
+            self._write_to(self._held.extend)
         else:
             data = self._held[:most]
             del self._held[:most]

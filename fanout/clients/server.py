@@ -42,6 +42,8 @@ class ClientServer:
         self.wake = asyncio.Event()
         """Set when there may be something to do for newcomers; `fanout/resume.py` waits for it."""
         self.clients: set[ServedClient] = set()
+        self.broadcast = b""
+        """What the batch that is being written has for all, for those who encode it: once is enough."""
         self.opted_in: dict[ServedClient, None] = {}
         """Those that opted in, and are live."""
         self.behind: set[ServedClient] = set()

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from contract.control import Position
 from contract.entries import parse_entry
+from fanout.clients.arrival import SAID_BYTES
 from fanout.clients.registration import BARE_BYTES, PAIRS_BYTES
 from fanout.clients.server import ClientServer
-from fanout.clients.tcp import SAID_BYTES, Client
+from fanout.clients.tcp import Client
 from fanout.stats import FanoutStats
 from listener.appender import Appender
 from listener.dialogue import Desk, Greeted
