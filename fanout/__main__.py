@@ -4,8 +4,6 @@ import asyncio
 
 from fanout.clients.server import ClientServer
 from fanout.clients.tcp import Client
-from fanout.clients.web.client import WebClient
-from fanout.clients.web.port import WebPort
 from fanout.node import Node
 from fanout.stats import FanoutStats
 from runtime.context import Context
@@ -26,8 +24,7 @@ async def main(context: Context, stop: asyncio.Event) -> None:
     async with shown("fanout", context, status):
         servers = [await listen(context, lambda: Client(clients), settings.client_port, 4096, clients.limits)]
         if settings.web_port:
-            web = WebPort(clients)
-            servers.append(await listen(context, lambda: WebClient(web), settings.web_port, 1024, clients.limits))
+            servers.append(await _web_server(context, clients))
         leave = asyncio.Event()
         serving = asyncio.create_task(node.run(leave))
         reporting = asyncio.create_task(reporter.run())
@@ -48,6 +45,14 @@ async def main(context: Context, stop: asyncio.Event) -> None:
         await asyncio.wait([serving], timeout=settings.shutdown_s / 2)
         clients.abort()
         await conclude(problem, serving)
+
+
+async def _web_server(context: Context, clients: ClientServer) -> asyncio.Server:
+    from fanout.clients.web.client import WebClient  # a third of a node's start; many have no web port
+    from fanout.clients.web.port import WebPort
+
+    web = WebPort(clients)
+    return await listen(context, lambda: WebClient(web), context.settings.web_port, 1024, clients.limits)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sequencer.ordering import Ordering
 from tests.schedules.reference import WrongError
 from tests.schedules.sources import play
 
-SCHEDULES = 1_000
+SCHEDULES = 600
 CHUNK = 200
 FINDS_WITHIN = 500
 """Schedules within which each sabotage must show."""

@@ -31,8 +31,13 @@ FINDS_WITHIN = 2_000
 """Schedules within which each sabotage must show."""
 
 
-def play_all(count: int) -> None:
-    for seed in range(count):
+SHOWS_AT = {"expulsion_not_noticed": 700, "authors_not_asked_about": 200, "anybody_commits_anything": 300}
+"""Where the search for a rare one begins; all the others follow, so it need not show there."""
+
+
+def play_all(count: int, sabotage: str = "") -> None:
+    begin = SHOWS_AT.get(sabotage, 0)
+    for seed in (*range(begin, count), *range(begin)):
         play(seed)
 
 
@@ -215,7 +220,7 @@ SABOTAGE = (
 def test_sabotage_shows(sabotage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sabotage(monkeypatch)
     with pytest.raises(WrongError):
-        play_all(FINDS_WITHIN)
+        play_all(FINDS_WITHIN, sabotage.__name__)
 
 
 @pytest.mark.slow
@@ -234,4 +239,4 @@ def test_a_lease_that_is_taken_from_a_leader_that_is_there_shows(
 def test_a_commit_without_checks_shows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     anybody_commits_anything(monkeypatch, tmp_path)
     with pytest.raises(WrongError):
-        play_all(FINDS_WITHIN)
+        play_all(FINDS_WITHIN, anybody_commits_anything.__name__)

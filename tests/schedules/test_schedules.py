@@ -1,13 +1,13 @@
 """Schedules, each judged byte by byte; and proof that the judge notices when something is broken.
 
-Those here are the same in every run. `python -m tests.schedules --first 4000 --count 10000` plays others.
+Those here are the same in every run. `python -m tests.schedules --first 2000 --count 10000` plays others.
 """
 
 import pytest
 
 from tests.schedules.world import play
 
-SCHEDULES = 4_000
+SCHEDULES = 2_000
 CHUNK = 500
 
 

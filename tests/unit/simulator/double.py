@@ -10,6 +10,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, Self
 
 HISTORY = b"9f31c2"
@@ -65,6 +66,8 @@ class Double:
         self._received: Counter[bytes] = Counter()
         self._is_stopping = False
         self._news = threading.Condition()
+        self._told: set[socket.socket] = set()
+        """Connections of sources that are told NEXT, whoever sent the line."""
         self._sources, self._clients = _Server(self._source), _Server(self._client)
         self.event_port, self.client_port = self._sources.port, self._clients.port
 
@@ -93,6 +96,7 @@ class Double:
                 received = b" received=%d" % self._received[producer] if producer else b""
                 connection.sendall(b"OK %b@%d reach=1000000%b\n" % (HISTORY, self._next, received))
                 cut = self.source_cuts.pop(0) if self.source_cuts else None
+                self._told.add(connection)
             line = lines.readline()
         while line.endswith(b"\n"):
             count += 1
@@ -101,12 +105,21 @@ class Double:
             elif self.wrong != "nothing is released":
                 self._take(producer, line)
             if count == cut:
+                self._told.discard(connection)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return
             if acks and (cut is None or count < cut - 2):
                 more = self.wrong == "too much is acknowledged"
-                connection.sendall(b"ACK %d\nNEXT %d\n" % (count + more * 1000, self._next))
+                connection.sendall(b"ACK %d\n" % (count + more * 1000))
+                self._tell_next()
             line = lines.readline()
+        self._told.discard(connection)
+
+    def _tell_next(self) -> None:
+        with self._news:
+            for connection in self._told:
+                with suppress(OSError):  # it is being ended
+                    connection.sendall(b"NEXT %d\n" % self._next)
 
     def _take(self, producer: bytes, line: bytes) -> None:
         number, _, rest = line.partition(b"|")
