@@ -10,6 +10,7 @@ from runtime.errors import ParadeError
 from runtime.redis.url import redacted
 from runtime.settings import Settings, environment_name, load
 
+PORTS = ("event_port", "client_port", "web_port")
 PANEL = "Look inside a deployment (of --redis-url, or the `parade up` on this machine)"
 """Heads the commands of that kind in `parade --help`."""
 
@@ -30,6 +31,7 @@ def setting(name: str, *flags: str, show_default: str | None = None) -> Any:
 Host = Annotated[str | None, setting("host")]
 EventPort = Annotated[int | None, setting("event_port")]
 ClientPort = Annotated[int | None, setting("client_port")]
+WebPort = Annotated[int | None, setting("web_port")]
 RedisUrl = Annotated[
     str | None,
     setting("redis_url", show_default=f"that of `parade up` here, or {Settings.model_fields['redis_url'].default}"),
@@ -59,7 +61,7 @@ def deployment(**options: Any) -> Settings:
         found = _only_one(running.find_all())
     if found is None:
         return settings
-    facts = {name: getattr(found, name) for name in ("redis_url", "namespace", "event_port", "client_port")}
+    facts = {name: getattr(found, name) for name in ("redis_url", "namespace", *PORTS)}
     new = {name: value for name, value in facts.items() if name not in settings.model_fields_set}
     return settings.model_copy(update=new)
 

@@ -88,7 +88,12 @@ class _OfAll(BaseSettings):
     host: str = Field("127.0.0.1", description="address that the event and client ports bind to")
     event_port: int = Field(9090, ge=0, le=65535, description="port for event sources")
     client_port: int = Field(9099, ge=0, le=65535, description="port for user clients")
-    web_port: int = Field(0, ge=0, le=65535, description="port on which listeners take events over HTTP; 0: none")
+    web_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port for HTTP: WebSocket and server-sent events of a node, POST of a listener; 0: none",
+    )
     web_origins: Annotated[str, AfterValidator(_origins)] = Field(
         "", description="origins whose pages may use the web port, separated by commas, or *; empty: none"
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from console.local import up
-from console.options import ClientPort, EventPort, Host, Namespace, settings_of
+from console.options import ClientPort, EventPort, Host, Namespace, WebPort, settings_of
 from runtime.settings import environment_name
 
 
@@ -16,6 +16,7 @@ def up_command(
     host: Host = None,
     event_port: EventPort = None,
     client_port: ClientPort = None,
+    web_port: WebPort = None,
     redis_url: Annotated[
         str | None,
         typer.Option(
@@ -32,11 +33,11 @@ def up_command(
 ) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
-    Prints a line that begins with `ready` once event sources and clients are served.
+    Prints a line that begins with `ready` once event sources and clients are served. With --web-port the nodes take
+    WebSockets and server-sent events on that port, and the listeners take events over HTTP on the port before it.
     """
-    settings = settings_of(
-        host=host, event_port=event_port, client_port=client_port, redis_url=redis_url, namespace=namespace
-    )
+    ports = {"event_port": event_port, "client_port": client_port, "web_port": web_port}
+    settings = settings_of(host=host, redis_url=redis_url, namespace=namespace, **ports)
     given = "redis_url" in settings.model_fields_set
     system = up.System(settings, fanouts, listeners, None if given else redis_port, data_dir)
     up.run(system, _say)

@@ -33,6 +33,7 @@ class Running:
     namespace: str
     event_port: int
     client_port: int
+    web_port: int = 0
 
     def announce(self) -> None:
         """Let other commands of this user find it; if that is impossible, only a warning is printed."""

@@ -26,6 +26,7 @@ from runtime.settings import Settings, environment_name
 READY_S = 30.0
 EMBEDDED_HOST, EMBEDDED_PORT = "127.0.0.1", 6390
 SERVED = ("event_port", "client_port")
+WEB = {"fanout": "WebSocket and server-sent events", "listener": "events over HTTP"}
 STOP_S = 4.0
 """For the services; with half a second for the embedded server everything stops within 5 s."""
 
@@ -49,6 +50,12 @@ class System:
         names = ["sequencer"] + ["fanout"] * self.fanouts + ["listener"] * self.listeners
         first = self.settings.health_port
         return [(name, first and first + count) for count, name in enumerate(names)]
+
+    @property
+    def web_ports(self) -> dict[str, int]:
+        """The port for HTTP of each node, and that of each listener, which can't be the same one; 0: none."""
+        port = self.settings.web_port
+        return {"fanout": port, "listener": port and port - 1}
 
 
 def run(system: System, say: Callable[[str], None], then: Callable[[System], None] | None = None) -> bool:
@@ -74,7 +81,7 @@ async def _run(system: System, say: Callable[[str], None], then: Callable[[Syste
         if stop.is_set():
             return True
         children.started = True
-        ports = (settings.event_port, settings.client_port)
+        ports = (settings.event_port, settings.client_port, settings.web_port)
         announced = Running(os.getpid(), settings.redis_url, settings.namespace, *ports)
         announced.announce()
         say(_ready(system))
@@ -120,8 +127,7 @@ def _in_thread(work: Callable[[], None]) -> "asyncio.Future[None]":
 def _ports(system: System) -> list[Port]:
     settings = system.settings
     ports = [Port(environment_name(name), settings.host, getattr(settings, name)) for name in SERVED]
-    if settings.web_port:
-        ports.append(Port(environment_name("web_port"), settings.host, settings.web_port))
+    ports += [Port(f"the web port of a {name}", settings.host, port) for name, port in system.web_ports.items() if port]
     ports += [
         Port(f"the health port of a {name}", settings.health_host, port) for name, port in system.services if port
     ]
@@ -177,13 +183,14 @@ async def _start_services(system: System, children: Children, stop: asyncio.Even
         children.all.insert(0, Child("Redis server (not ours)", []))  # there is no server to stop last
     for service, health_port in system.services:
         own = {environment_name("health_port"): str(health_port)}
+        own[environment_name("web_port")] = str(system.web_ports.get(service, 0))
         await children.start(Child(service, module(service), environment | own))
 
     def ready() -> bool:
         return (
             redis_calls.lease_holder(settings) is not None
             and redis_calls.fresh_nodes(settings, since_ms) >= system.fanouts
-            and _accepts(settings.host, settings.event_port)
+            and all(_accepts(settings.host, port) for port in (settings.event_port, *system.web_ports.values()) if port)
         )
 
     await _until(ready, children, stop, f"the services were not ready within {READY_S:g} s")
@@ -221,7 +228,7 @@ def _ready(system: System) -> str:
     return (
         f"ready: event sources on {settings.host}:{settings.event_port}, "
         f"clients on {settings.host}:{settings.client_port}; "
-        + (f"events over HTTP on {settings.host}:{settings.web_port}; " if settings.web_port else "")
+        + "".join(f"{WEB[name]} on {settings.host}:{port}; " for name, port in system.web_ports.items() if port)
         + (f"health on {settings.health_host}:{health}; " if health else "")
         + f"look inside with `{cli}`"
     )

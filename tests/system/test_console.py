@@ -87,12 +87,16 @@ def test_the_health_ports_of_an_up_count_up_and_are_printed() -> None:
                 assert f"parade_{service}_".encode() in answer.read()
 
 
-def test_events_over_http_on_a_port_that_the_listeners_share() -> None:
-    port = free_port()
+def test_web_ports_that_the_nodes_share_and_the_listeners() -> None:
+    port = free_ports_in_a_row(2) + 1
     with parade_up("--listeners", "2", PARADE_WEB_PORT=str(port)) as up:
-        assert f"; events over HTTP on 127.0.0.1:{port}; look inside" in up.first_line
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/events", data=b"1|B\n", timeout=30) as answer:
-            assert json.load(answer)["accepted"] == 1
+        on = "127.0.0.1"
+        printed = f"; WebSocket and server-sent events on {on}:{port}; events over HTTP on {on}:{port - 1}; look inside"
+        assert printed in up.first_line
+        with urllib.request.urlopen(f"http://{on}:{port}/events?user=50", timeout=30) as feed:
+            with urllib.request.urlopen(f"http://{on}:{port - 1}/events", data=b"1|B\n", timeout=30) as answer:
+                assert json.load(answer)["accepted"] == 1
+            assert any(line == b"data: 1|B\n" for line in feed)
         others = {name: str(free_port()) for name in ("--event-port", "--client-port", "--redis-port")}
         words = [word for pair in others.items() for word in pair]
         _fails_with(f"port {port} on 127.0.0.1 is in use", "up", *words, PARADE_WEB_PORT=str(port))
