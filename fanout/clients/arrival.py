@@ -55,8 +55,8 @@ class ArrivingClient(ClientConnection, asyncio.Protocol):
             return
         self._clients.clients.add(self)
         wait_s = self._clients.settings.registration_s
-        late = f"no user id within {wait_s:g} s"
-        self._end_after(wait_s, lambda: self._refuse(late, HTTPStatus.REQUEST_TIMEOUT))
+        late = HTTPStatus.REQUEST_TIMEOUT
+        self._end_after(wait_s, lambda: self._refuse(f"no user id within {wait_s:g} s", late))
 
     def data_received(self, data: bytes) -> None:
         if self._transport.is_closing():

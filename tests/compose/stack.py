@@ -16,13 +16,14 @@ class Stack:
     """One `docker-compose` project."""
 
     def __init__(self) -> None:
-        self.event_port, self.client_port = free_port(), free_port()
+        self.event_port, self.client_port, self.web_port = free_port(), free_port(), free_port()
         self.project = f"paradetest{uuid.uuid4().hex[:8]}"
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("PARADE_", "COMPOSE_"))
         } | {
             "PARADE_EVENT_PORT": str(self.event_port),
             "PARADE_CLIENT_PORT": str(self.client_port),
+            "PARADE_WEB_PORT": str(self.web_port),
             "PARADE_IMAGE": "parade:test",
             "COMPOSE_PROJECT_NAME": self.project,
             "COMPOSE_FILE": str(ROOT / "docker-compose.yml"),

@@ -1,6 +1,7 @@
 """The compose file in use: scaled, drained, killed and restarted while events stream."""
 
 import base64
+import json
 import random
 import re
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect as websocket
 
 from simulator.oracle import Oracle
 from simulator.workload import Workload
@@ -263,3 +265,31 @@ def test_the_dashboard_is_on_loopback_and_asks_for_its_password(stack: Stack) ->
             assert any(line.startswith(b'data: {"overview"') for line in answer)
     finally:
         stack.compose("--profile", "observe", "rm", "-sf", "dashboard")
+
+
+def test_one_port_serves_pages_and_programs_over_http(stack: Stack) -> None:
+    """POST goes to a listener and the rest to nodes; a client over WebSocket goes on when its node is killed."""
+    stack.up(fanout=2)
+    stack.wait_until_healthy("fanout", 2)
+    web, first = f"127.0.0.1:{stack.web_port}", stack.state("next")
+
+    def publish(number: int) -> None:
+        with urllib.request.urlopen(f"http://{web}/events", data=b"%d|B\n" % number, timeout=30) as answer:
+            assert json.load(answer)["accepted"] == 1
+
+    with urllib.request.urlopen(f"http://{web}/events?user=77", timeout=30) as feed:
+        with websocket(f"ws://{web}/ws", compression=None) as connection:
+            connection.send("77 after=now")
+            position = str(connection.recv(30)).split()[1]
+            publish(first)
+            assert connection.recv(30) == f"{first}|B\n"
+        assert any(line == b"data: %d|B\n" % first for line in feed)
+    publish(first + 1)
+    stack.kill(stack.containers("fanout")[0])
+    publish(first + 2)
+    with websocket(f"ws://{web}/ws", compression=None, open_timeout=60) as connection:
+        connection.send(f"77 after={position}")
+        received = ""
+        while f"{first + 2}|B\n" not in received:
+            received += str(connection.recv(30))
+    assert received == f"RESUMED {position}\n{first}|B\n{first + 1}|B\n{first + 2}|B\n"

@@ -21,7 +21,7 @@ KINDS = {"follow": "F", "unfollow": "U", "broadcast": "B", "private message": "P
 REFUSING = (
     "runtime/edge/admission.py",
     "fanout/clients/server.py",
-    "fanout/clients/tcp.py",
+    "fanout/clients/arrival.py",
     "fanout/clients/registration.py",
 )
 UNITS = {"": 1, "bytes": 1, "s": 1, "MiB": 1024 * 1024}
