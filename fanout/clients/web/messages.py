@@ -19,14 +19,14 @@ _short, _medium, _long = Struct("!BB").pack, Struct("!BBH").pack, Struct("!BBQ")
 _MEDIUM, _LONG = 126, 1 << 16
 
 
-def messages(lines: bytes) -> bytes:
+def messages(lines: bytes, most: int = MESSAGE_BYTES) -> bytes:
     """Whole lines as one message, or as several when they are many."""
-    if len(lines) <= MESSAGE_BYTES:
+    if len(lines) <= most:
         return _message(lines)
     parts, at = [], 0
     while at < len(lines):
         # A line that were longer than a message would go as one.
-        end = lines.rfind(b"\n", at, at + MESSAGE_BYTES) + 1 or lines.find(b"\n", at) + 1 or len(lines)
+        end = lines.rfind(b"\n", at, at + most) + 1 or lines.find(b"\n", at) + 1 or len(lines)
         parts.append(_message(lines[at:end]))
         at = end
     return b"".join(parts)

@@ -26,6 +26,7 @@ from runtime.edge.admission import RefusedError
 
 HEAD_BYTES: Final = 8 * 1024
 """Room for cookies of the site and a token."""
+HEAD_END: Final = b"\r\n\r\n"
 WEBSOCKET: Final = "/ws"
 EVENTS: Final = "/events"
 LAST_EVENT_ID: Final = "Last-Event-ID"
@@ -67,13 +68,13 @@ class RequestHead:
     def feed(self, data: bytes) -> Request | None:
         """Take the next bytes: the request, or None while its head has not ended. NotServedError if it is none."""
         self._bytes += data
+        if len(self._bytes) > HEAD_BYTES and HEAD_END not in self._bytes[:HEAD_BYTES]:
+            too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise NotServedError(too_large, f"the head of a request has at most {HEAD_BYTES} bytes")
         try:
             messages, _, rest = self._parser.feed_data(data)
         except HttpProcessingError:
             raise NotServedError(HTTPStatus.BAD_REQUEST, "this is not an HTTP request") from None
-        if len(self._bytes) - len(rest) > HEAD_BYTES:
-            too_large = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise NotServedError(too_large, f"a request has at most {HEAD_BYTES} bytes")
         if not messages:
             return None
         message, body = messages[0]
@@ -104,11 +105,10 @@ def _one(message: RawRequestMessage, name: str) -> str | None:
 def registered(request: Request) -> Registered:
     """Who wants events, and where that goes on. NotServedError with the reason when that makes no sense."""
     asked = dict(reversed(parse_qsl(request.query, encoding="latin-1", max_num_fields=32)))
-    after = request.last_event_id or asked.get("after") or "now"
-    line = f"{asked.get('user', '')} after={after}".encode("latin-1", errors="replace")
+    user, after = asked.get("user", ""), request.last_event_id or asked.get("after") or "now"
     try:
-        if " " in after:
-            raise RefusedError("a cursor has no blanks")
-        return parse(line)
+        if " " in user + after:
+            raise RefusedError("a user id and a cursor have no blanks")
+        return parse(f"{user} after={after}".encode("latin-1", errors="replace"))
     except RefusedError as refusal:
         raise NotServedError(HTTPStatus.BAD_REQUEST, f"{refusal}: {EVENTS}?user=50") from None
