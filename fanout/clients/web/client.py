@@ -167,7 +167,14 @@ class WebClient(ArrivingClient):
 
     def _end(self) -> None:
         if isinstance(self._speech, WebSocket):
-            self._end_after(CLOSE_S, self._finish)  # unless the client answers before
+            self._end_after(CLOSE_S, self._finish_if_sent)  # unless the client answers before
+        else:
+            self._finish()
+
+    def _finish_if_sent(self) -> None:
+        # What the client says meanwhile is read: closing a socket with unread input resets the connection.
+        if self.unsent_bytes():
+            self._end_after(CLOSE_S, self._finish_if_sent)
         else:
             self._finish()
 

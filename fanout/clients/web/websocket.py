@@ -74,8 +74,8 @@ class WebSocket:
 
     @property
     def is_over(self) -> bool:
-        """One side has said Close and the other has answered, or the client has sent nonsense."""
-        return self._protocol.close_expected() or self._protocol.eof_sent
+        """The client has said Close, which is answered or is the answer, or it has sent nonsense."""
+        return self._protocol.close_rcvd is not None or self._protocol.eof_sent
 
     @property
     def problem(self) -> str:
