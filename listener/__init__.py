@@ -24,6 +24,9 @@ For sources that say HELLO, which are told what became of their lines:
     producers.lua what Redis knows of a producer
     hello.lua     a producer's HELLO, which fences its older connections
 
+    over_websocket.py  a source whose lines come in WebSocket messages, on the web port
+    outgoing.py   what it is sent: messages, pings, and Close
+
 For requests over HTTP, which are acknowledged sources of one body:
 
     publishing.py the web port: its requests, and their answers

@@ -26,7 +26,7 @@ async def main(context: Context, stop: asyncio.Event) -> None:
     appender = Appender(context, intake, Outage(context, readiness), stats)
     watcher = Watcher(context, appender.writer, lambda: appender.link, stats)
     desk = Desk(settings, appender, watcher, sources.log, stats)
-    publishing = Publishing(context, desk, sources.has_room)
+    publishing = Publishing(context, desk, sources.has_room, lambda: Source(sources, appender, desk, proxied=False))
 
     def observe() -> ListenerStats:
         sources.observe(stats)

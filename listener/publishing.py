@@ -1,4 +1,4 @@
-"""Publishing over HTTP, on the listener's web port: `POST /events`, answered once its lines are in Redis.
+"""The listener's web port: `POST /events`, answered once its lines are in Redis, and `GET /source` for WebSockets.
 
 Rules kept here:
 
@@ -11,8 +11,9 @@ Rules kept here:
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
@@ -21,7 +22,10 @@ from aiohttp.typedefs import Handler
 from listener.asked import FIRST_LINE, PRODUCER, RefusedError, asked
 from listener.bodies import BODY_BYTES, BODY_S, Bodies
 from listener.dialogue import Desk
+from listener.over_websocket import PATH as SOURCE
+from listener.over_websocket import SourceOverWebSocket, refuse_others
 from listener.posts import Posts
+from listener.server import Source
 from runtime.context import Context
 from runtime.edge import web as guarded
 from runtime.edge.listen import peer_log, web_connections
@@ -32,14 +36,17 @@ KEPT_S = 30.0
 """How long a connection is kept for a further request."""
 RETRY_S: Final = 1
 """After so many seconds a request that could not be served may come again."""
-ALLOWED: Final = "POST, OPTIONS"
+ALLOWED: Final = {PATH: "POST, OPTIONS", SOURCE: "GET"}
+USE: Final = f"lines are published by POST {PATH}, or over a WebSocket at {SOURCE}"
+UPGRADE: Final = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
 
 
 class Publishing:
-    """The web port of a listener."""
+    """The web port of a listener. `source` makes a source for a new WebSocket."""
 
-    def __init__(self, context: Context, desk: Desk, has_room: asyncio.Event) -> None:
+    def __init__(self, context: Context, desk: Desk, has_room: asyncio.Event, source: Callable[[], Source]) -> None:
         self._context = context
+        self._new_source = source
         self._stats = desk.stats
         self._settings = settings = context.settings
         self._origins = Origins(settings.web_origins)
@@ -67,6 +74,7 @@ class Publishing:
 
         app = web.Application(middlewares=[answered])
         app.add_routes([web.post(PATH, self._post), web.options(PATH, self._options)])
+        app.add_routes([web.get(SOURCE, self._source, allow_head=False)])
         async with guarded.served(
             app,
             settings.host,
@@ -95,9 +103,19 @@ class Publishing:
         finally:
             self._bodies.drop(body)
 
+    async def _source(self, request: web.Request) -> web.StreamResponse:
+        """A source comes, and is served for as long as it stays."""
+        guarded.exchange(request).begin()
+        self._posts.refuse_if_stopping()
+        refuse_others(request)
+        connection = SourceOverWebSocket(self._new_source(), request)
+        connection.let_in()
+        self._stats.requests["101"] += 1
+        return await connection.serve()
+
     async def _options(self, request: web.Request) -> web.StreamResponse:
         """What a browser asks before a page may publish."""
-        headers = {"Allow": ALLOWED}
+        headers = {"Allow": ALLOWED[PATH]}
         if "Origin" in request.headers:
             names = f"Content-Type, {PRODUCER}, {FIRST_LINE}"
             headers = {"Access-Control-Allow-Methods": "POST", "Access-Control-Allow-Headers": names}
@@ -111,14 +129,18 @@ class Publishing:
             if not may:
                 raise RefusedError(403, "this origin is not listed: add it to PARADE_WEB_ORIGINS")
             answer = await handler(request)
+            if answer.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                return answer
         except RefusedError as refusal:
             answer = _response(refusal.status, {"error": refusal.reason, **refusal.facts})
         except web.HTTPException as problem:
-            answer = _response(problem.status, {"error": f"{problem.reason}: lines are published by POST {PATH}"})
+            answer = _response(problem.status, {"error": f"{problem.reason}: {USE}"})
             if "Allow" in problem.headers:
-                answer.headers["Allow"] = ALLOWED
+                answer.headers["Allow"] = ALLOWED.get(request.path, problem.headers["Allow"])
         if answer.status in (429, 503, 504):
             answer.headers["Retry-After"] = str(RETRY_S)
+        if answer.status == HTTPStatus.UPGRADE_REQUIRED:
+            answer.headers.update(UPGRADE)
         if origins:
             answer.headers["Vary"] = "Origin"
             if may:

@@ -96,7 +96,7 @@ class Sources:
 class Source(asyncio.Protocol):
     """One event source's connection. Without a `desk`, nobody is acknowledged anything."""
 
-    def __init__(self, sources: Sources, inlet: Inlet, desk: Desk | None = None) -> None:
+    def __init__(self, sources: Sources, inlet: Inlet, desk: Desk | None = None, proxied: bool | None = None) -> None:
         self._sources = sources
         self._inlet = inlet
         self._log = sources.log
@@ -108,7 +108,7 @@ class Source(asyncio.Protocol):
         self._dialogue: Dialogue | None = None
         self._take: Callable[[bytes], None] = self._begin
         """What the next bytes are for: bare lines cost no look at anything else."""
-        self._admission = Admission(sources.limits, sources.settings.proxy_protocol)
+        self._admission = Admission(sources.limits, settings.proxy_protocol if proxied is None else proxied)
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
 

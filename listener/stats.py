@@ -19,7 +19,15 @@ class ListenerStats:
         "refused lines of which an acknowledged source was told", "malformed", "too-long", "numbered", "unnumbered"
     )
     requests: Counter[str] = by_reason(
-        "requests on the web port that were answered, by their status", "200", "400", "409", "413", "429", "503", "504"
+        "requests on the web port that were answered, by their status",
+        "101",
+        "200",
+        "400",
+        "409",
+        "413",
+        "429",
+        "503",
+        "504",
     )
     fenced: int = counter("connections of producers that a newer one has taken over from")
     resets: int = counter("times that a source was told to send again, since Redis came back older")

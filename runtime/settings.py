@@ -92,7 +92,7 @@ class _OfAll(BaseSettings):
         0,
         ge=0,
         le=65535,
-        description="port for HTTP: WebSocket and server-sent events of a node, POST of a listener; 0: none",
+        description="port for HTTP: WebSocket and server-sent events of a node, POST, WebSocket of a listener; 0: none",
     )
     web_origins: Annotated[str, AfterValidator(_origins)] = Field(
         "", description="origins whose pages may use the web port, separated by commas, or *; empty: none"

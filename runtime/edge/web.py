@@ -6,12 +6,13 @@ Rules kept here:
   connection is kept for `kept_s` after each answer, and counts meanwhile as one that waits for its request.
 - The request's head is there within HEAD_S of connecting, however slowly its bytes come, and the answer is taken
   within TAKE_S of that; otherwise the connection is cut off. A stream sets its own deadlines with `Exchange.allow`.
+- A connection that is handed over is counted and bounded by whoever has it then.
 - There are never more than `most` connections. For one too many, the connection is closed that has waited longest for
   its request, since an honest caller sends it at once. When none waits, the new one is closed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -72,7 +73,7 @@ async def served(
 class Exchange(web.RequestHandler):
     """One connection, its request and the answer; or one after another."""
 
-    __slots__ = ("_connections", "_deadline", "_socket", "peer")
+    __slots__ = ("_connections", "_deadline", "_heard", "_is_held", "_socket", "peer")
 
     def __init__(self, server: web.Server, connections: "Connections") -> None:
         loop = asyncio.get_running_loop()
@@ -88,6 +89,8 @@ class Exchange(web.RequestHandler):
         self._connections = connections
         self._deadline: asyncio.TimerHandle | None = None
         self._socket: asyncio.Transport | None = None
+        self._heard: Callable[[], None] | None = None
+        self._is_held = False
         self.peer = "unknown"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -100,13 +103,36 @@ class Exchange(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self.allow(None)
-        self._socket = None
+        self._socket = self._heard = None
         self._connections.leave(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._heard is not None:
+            self._heard()
+        super().data_received(data)
 
     def begin(self, answer_s: float = 0.0) -> None:
         """The request is there; what follows is the answer, which may need so long before it can be taken."""
         self._connections.begin(self)
         self.allow(answer_s + TAKE_S, f"the answer was not taken within {TAKE_S:g} s")
+
+    def hand_over(self, heard: Callable[[], None]) -> None:
+        """It is no request any more: who has it counts it and sets its deadlines, and is called when bytes come."""
+        self._connections.leave(self)
+        self.allow(None)
+        self._heard = heard
+
+    def hold(self) -> None:
+        """Read nothing more, until `go_on`. What the library has paused itself goes on when it has room."""
+        if not self._reading_paused:
+            self._is_held = True
+            self.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        if self._is_held:
+            self._is_held = False
+            self.resume_reading()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

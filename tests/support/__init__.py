@@ -17,5 +17,6 @@ exported.py     the metrics that the services export on /metrics
 senders.py      threads that send beside a test
 acknowledged.py sources that say HELLO, and producers that go on elsewhere
 publishing.py   publishers over HTTP, and a producer that repeats what was not answered
+web_sources.py  sources over WebSocket
 queries.py      the alert rules, and the queries of the Grafana dashboard
 """

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.support.deployment import PATIENCE_S, Deployment
@@ -29,14 +29,18 @@ class AckedSource:
 
     def line(self) -> str:
         """The next line; empty when the connection has ended."""
-        try:
-            line = self._lines.readline().decode().removesuffix("\n")
-        except ConnectionError:
-            line = ""
+        line = self.read_line()
         self.told += [line] * bool(line)
         if line.startswith("ACK "):
             self.acked = int(line.split()[1])
         return line
+
+    def read_line(self) -> str:
+        """The next line of the connection."""
+        try:
+            return self._lines.readline().decode().removesuffix("\n")
+        except ConnectionError:
+            return ""
 
     def wait_for(self, line: str) -> None:
         """Read until it is told this."""
@@ -76,8 +80,16 @@ class ProducerThread(SenderThread):
     Of the lines that were not acknowledged it knows nothing: it goes by what OK says.
     """
 
-    def __init__(self, ports: Sequence[int], name: str, lines: Sequence[bytes], pause_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        ports: Sequence[int],
+        name: str,
+        lines: Sequence[bytes],
+        pause_s: float = 0.0,
+        connect: Callable[[int, str], AckedSource] = AckedSource,
+    ) -> None:
         super().__init__()
+        self._connect = connect
         self.connections = 0
         self.told: list[str] = []
         self._ports, self._name, self._lines, self._pause_s = ports, name, lines, pause_s
@@ -92,7 +104,7 @@ class ProducerThread(SenderThread):
         try:
             port = self._ports[self.connections % len(self._ports)]
             self.connections += 1
-            source = AckedSource(port, f"HELLO acks=1 producer={self._name}")
+            source = self._connect(port, f"HELLO acks=1 producer={self._name}")
         except OSError:
             time.sleep(0.02)
             return False
