@@ -14,9 +14,12 @@ Nothing here uses the services' code: the oracle must not share a mistake with t
     verdict.py    compares what came with what the oracle expects
     report.py     the result, for people and as JSON
 
-Peers that use control lines, with --resume and --acks:
+Peers that use control lines, with --resume and --acks, and clients over HTTP:
 
     control.py       control lines and positions, as a peer outside reads them
+    address.py       where a deployment is, and how it is talked to
+    hello.py         asks the event port where the numbers are
+    wire.py          TCP, WebSocket or server-sent events (web/ has the last two)
     dial.py          opens connections without waiting
     timers.py        what is to be done at which time
     cursor.py        the protocol of a client over all its connections

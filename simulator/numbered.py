@@ -23,6 +23,7 @@ from simulator.receiving import Receiving, progress_on
 from simulator.report import Report
 from simulator.returning import Returners
 from simulator.verdict import differences
+from simulator.wire import wires_to
 
 
 class NumberedSimulation:
@@ -42,7 +43,8 @@ class NumberedSimulation:
         first_user = plan.work.first_user
         answers = selectors.DefaultSelector()
         users = list(range(first_user, first_user + plan.clients))
-        clients = Returners((plan.host, plan.client_port), users, plan.timeout_s, plan.more_client_ports)
+        wires = wires_to(plan.transport, *plan.client_address, plan.path)
+        clients = Returners(plan.client_address, users, plan.timeout_s, plan.more_client_ports, wires=wires)
         sources = [self._source(producer, answers) for producer in range(plan.producers)]
         try:
             with self._progress:

@@ -1,11 +1,13 @@
-"""The user clients of `--resume`: they cut their connections, lose them, and come back with their cursors.
+"""The user clients that say `after=now`: with `--resume` they cut their connections, lose them, and come back with
+their cursors. Clients over HTTP are always such ones, and have a single connection without `--resume`.
 
     away ──▶ connecting ──▶ asking ──▶ live
      ▲            │            │         │ cut by the client itself, or ended by the server, after BYE or not
      └────────────┴────────────┴─────────┘ after a pause
 
 Each client's event lines, over all its connections, are judged together: their bytes are added up here, whole lines
-only. The protocol is in `cursor.py`, the habits are in `habits.py`; this is the sockets and the clock.
+only. The protocol is in `cursor.py`, the habits are in `habits.py`, and `wire.py` takes the lines out of what comes;
+this is the sockets and the clock.
 """
 
 import contextlib
@@ -27,6 +29,8 @@ from simulator.cursor import Cursor
 from simulator.dial import check, dial
 from simulator.habits import LEAVE_OPEN, RESET, WAYS, Habits
 from simulator.timers import Timers
+from simulator.web.websocket import WebSocket
+from simulator.wire import Plain, Wire, Wires
 
 ANSWER_S = 10.0
 """The longest wait for a connection and the answer to the registration; then the client tries again."""
@@ -34,6 +38,8 @@ LEFT_OPEN_S = 2.0
 """How long a connection that the client has left stays open."""
 GOODBYE_S = 1.0
 """The longest wait for the end of all connections after BYE."""
+ANSWERED_EACH = 100
+"""After so many new connections the clients look at what has come."""
 ENDED, REFUSED, UNANSWERED, UNREACHABLE = "ended", "refused", "unanswered", "unreachable"
 """How a connection ends that the client does not cut; the last one was never made."""
 AT_ONCE = struct.pack("ii", 1, 0)
@@ -43,9 +49,12 @@ AT_ONCE = struct.pack("ii", 1, 0)
 class Returner:
     """One user over all its connections, and the event lines that have come."""
 
-    def __init__(self, user: int) -> None:
+    def __init__(self, user: int, wires: Wires) -> None:
         self.user = user
         self.cursor = Cursor(user)
+        self._wires = wires
+        self._wire: Wire | None = None
+        """None without a connection, and when nothing more can be read from it."""
         self.habits = Habits(random.Random(user), 0, 1, cuts=0)
         self.socket: socket.socket | None = None
         self.is_connected = False
@@ -60,9 +69,22 @@ class Returner:
     def received(self) -> bytes:
         return b"".join(self.kept)
 
+    def begin(self) -> bytes:
+        """A new connection begins: what to send first."""
+        self.is_connected = True
+        self._wire = self._wires(self.cursor.begin())
+        return self._wire.hello
+
     def hear(self, data: bytes, keep: bool) -> bytes:
         """Take what has come; returns the whole event lines."""
-        lines = self.cursor.receive(data)
+        if self._wire is None:
+            return b""
+        try:
+            lines = self.cursor.receive(self._wire.receive(data))
+        except ValueError as problem:
+            self.cursor.note(str(problem))
+            self._wire = None
+            return b""
         self.size += len(lines)
         self.checksum = zlib.crc32(lines, self.checksum)
         if keep and lines:
@@ -71,12 +93,19 @@ class Returner:
             self.habits.served()
         return lines
 
+    def answer(self) -> None:
+        """Send what the transport itself has to say."""
+        if self._wire is not None and self.socket is not None and (reply := self._wire.reply()):
+            with contextlib.suppress(OSError):  # then reading fails as well
+                self.socket.send(reply)
+
     def say_goodbye(self) -> None:
-        """Ask that no place is kept, and send no more."""
-        if self.socket is not None:
+        """Ask that no place is kept."""
+        if self._wire is not None and self.socket is not None:
             with contextlib.suppress(OSError):
-                self.socket.send(b"BYE\n")
-                self.socket.shutdown(socket.SHUT_WR)
+                self.socket.send(self._wire.goodbye())
+                if not isinstance(self._wire, WebSocket):  # which has to answer Close
+                    self.socket.shutdown(socket.SHUT_WR)
 
     def cuts(self) -> str:
         """The way in which the client cuts its connection now; empty if it does not."""
@@ -94,14 +123,22 @@ class Returners:
     """All clients of a simulation, in the place of `Clients`."""
 
     def __init__(
-        self, address: tuple[str, int], users: list[int], timeout_s: float, more_ports: Sequence[int] = ()
+        self,
+        address: tuple[str, int],
+        users: list[int],
+        timeout_s: float,
+        more_ports: Sequence[int] = (),
+        *,
+        wires: Wires = Plain,
+        returns: bool = True,
     ) -> None:
         self._nodes = [(address[0], port) for port in (address[1], *more_ports)]
         self._timeout_s = timeout_s
         self._selector = selectors.DefaultSelector()
         self._timers = Timers()
-        self._returns = True
-        self.all = [Returner(user) for user in users]
+        self.returns = returns
+        """Whether clients come back whose connection has ended."""
+        self.all = [Returner(user, wires) for user in users]
         self.keep = False
         self.last_byte_s = 0.0
         self.total = 0
@@ -125,6 +162,8 @@ class Returners:
             self._register(client, client.socket)
             self._give_up_later(client, client.socket)
             on_step(count)
+            if count % ANSWERED_EACH == 0:  # over WebSocket they register when the handshake is answered
+                self.receive(0.0)
 
     def begin(self, seed: int, first: int, end: int) -> None:
         """From now on the clients cut their connections, while the numbers from `first` to before `end` come."""
@@ -133,7 +172,7 @@ class Returners:
 
     def close(self) -> None:
         """Say BYE, so that no place is kept, and wait a moment until the server has ended the connections."""
-        self._returns = False
+        self.returns = False
         self._timers.run(math.inf)  # ends those that were left open: BYE counts only over a user's last connection
         self.receive(0.1)
         for client in self.all:
@@ -170,7 +209,7 @@ class Returners:
     # Coming
 
     def _dial(self, client: Returner) -> None:
-        if not self._returns:
+        if not self.returns:
             return
         try:
             client.socket = dial(random.choice(self._nodes))
@@ -191,13 +230,13 @@ class Returners:
             self._register(client, connection)
 
     def _register(self, client: Returner, connection: socket.socket) -> None:
-        client.is_connected = True
+        hello = client.begin()
         with contextlib.suppress(OSError):  # then reading fails as well
-            connection.send(client.cursor.begin())
+            connection.send(hello)
 
     def _give_up_later(self, client: Returner, connection: socket.socket) -> None:
         def give_up() -> None:
-            if client.socket is connection and not client.cursor.is_live and self._returns:
+            if client.socket is connection and not client.cursor.is_live and self.returns:
                 self._ends(client, connection, UNANSWERED)
 
         self._timers.add(time.monotonic() + ANSWER_S, give_up)
@@ -216,8 +255,10 @@ class Returners:
         way = client.cuts()
         if way:
             self._cut(client, connection, way)
-        elif size < len(data):
+            return
+        if size < len(data):
             self._take(client, data[size:])
+        client.answer()
 
     def _take(self, client: Returner, data: bytes) -> None:
         lines = client.hear(data, self.keep)
@@ -250,6 +291,8 @@ class Returners:
     def _comes_back(self, client: Returner) -> None:
         pause_s = client.pause_s()
         client.socket, client.is_connected = None, False
+        if not self.returns:
+            return
         client.cursor.end()
         self._timers.add(time.monotonic() + pause_s, lambda: self._dial(client))
 
