@@ -23,7 +23,6 @@ from simulator.receiving import Receiving, progress_on
 from simulator.report import Report
 from simulator.returning import Returners
 from simulator.verdict import differences
-from simulator.wire import wires_to
 
 
 class NumberedSimulation:
@@ -43,8 +42,7 @@ class NumberedSimulation:
         first_user = plan.work.first_user
         answers = selectors.DefaultSelector()
         users = list(range(first_user, first_user + plan.clients))
-        wires = wires_to(plan.transport, *plan.client_address, plan.path)
-        clients = Returners(plan.client_address, users, plan.timeout_s, plan.more_client_ports, wires=wires)
+        clients = Returners(plan.way, users, plan.timeout_s)
         sources = [self._source(producer, answers) for producer in range(plan.producers)]
         try:
             with self._progress:

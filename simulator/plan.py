@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 
-from simulator.wire import TCP
+from simulator.wire import TCP, Way, wires_to
 from simulator.workload import Workload
 
 
@@ -41,3 +41,10 @@ class Plan:
     def client_address(self) -> tuple[str, int]:
         """Where the clients connect."""
         return (self.client_host or self.host, self.client_port)
+
+    @property
+    def way(self) -> Way:
+        """How clients get to any node."""
+        host, port = self.client_address
+        nodes = [(host, each) for each in (port, *self.more_client_ports)]
+        return Way(nodes, wires_to(self.transport, host, port, self.path))

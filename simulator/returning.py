@@ -10,7 +10,6 @@ only. The protocol is in `cursor.py`, the habits are in `habits.py`, and `wire.p
 this is the sockets and the clock.
 """
 
-import contextlib
 import math
 import random
 import select
@@ -18,19 +17,17 @@ import selectors
 import socket
 import struct
 import time
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from simulator.clients import RECEIVE_BYTES, Selecting
-from simulator.cursor import Cursor
 from simulator.dial import check, dial
 from simulator.habits import LEAVE_OPEN, RESET, WAYS, Habits
+from simulator.returner import Returner
 from simulator.timers import Timers
-from simulator.web.websocket import WebSocket
-from simulator.wire import Plain, Wire, Wires
+from simulator.wire import Way
 
 ANSWER_S = 10.0
 """The longest wait for a connection and the answer to the registration; then the client tries again."""
@@ -46,99 +43,17 @@ AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset."""
 
 
-class Returner:
-    """One user over all its connections, and the event lines that have come."""
-
-    def __init__(self, user: int, wires: Wires) -> None:
-        self.user = user
-        self.cursor = Cursor(user)
-        self._wires = wires
-        self._wire: Wire | None = None
-        """None without a connection, and when nothing more can be read from it."""
-        self.habits = Habits(random.Random(user), 0, 1, cuts=0)
-        self.socket: socket.socket | None = None
-        self.is_connected = False
-        self.size = self.checksum = 0
-        self.kept: list[bytes] = []
-
-    @property
-    def closed(self) -> bool:
-        return self.socket is None
-
-    @property
-    def received(self) -> bytes:
-        return b"".join(self.kept)
-
-    def begin(self) -> bytes:
-        """A new connection begins: what to send first."""
-        self.is_connected = True
-        self._wire = self._wires(self.cursor.begin())
-        return self._wire.hello
-
-    def hear(self, data: bytes, keep: bool) -> bytes:
-        """Take what has come; returns the whole event lines."""
-        if self._wire is None:
-            return b""
-        try:
-            lines = self.cursor.receive(self._wire.receive(data))
-        except ValueError as problem:
-            self.cursor.note(str(problem))
-            self._wire = None
-            return b""
-        self.size += len(lines)
-        self.checksum = zlib.crc32(lines, self.checksum)
-        if keep and lines:
-            self.kept.append(lines)
-        if self.cursor.is_live:
-            self.habits.served()
-        return lines
-
-    def answer(self) -> None:
-        """Send what the transport itself has to say."""
-        if self._wire is not None and self.socket is not None and (reply := self._wire.reply()):
-            with contextlib.suppress(OSError):  # then reading fails as well
-                self.socket.send(reply)
-
-    def say_goodbye(self) -> None:
-        """Ask that no place is kept."""
-        if self._wire is not None and self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.send(self._wire.goodbye())
-                if not isinstance(self._wire, WebSocket):  # which has to answer Close
-                    self.socket.shutdown(socket.SHUT_WR)
-
-    def cuts(self) -> str:
-        """The way in which the client cuts its connection now; empty if it does not."""
-        place = self.cursor.place
-        return self.habits.cuts_at(place.number) if self.cursor.is_live and place is not None else ""
-
-    def pause_s(self) -> float:
-        """How long to stay away, now that the connection has ended."""
-        cursor = self.cursor
-        refused = bool(cursor.error)
-        return self.habits.pause_s(cursor.bye, refused=refused, failed=not (cursor.is_live or refused))
-
-
 class Returners:
     """All clients of a simulation, in the place of `Clients`."""
 
-    def __init__(
-        self,
-        address: tuple[str, int],
-        users: list[int],
-        timeout_s: float,
-        more_ports: Sequence[int] = (),
-        *,
-        wires: Wires = Plain,
-        returns: bool = True,
-    ) -> None:
-        self._nodes = [(address[0], port) for port in (address[1], *more_ports)]
+    def __init__(self, way: Way, users: list[int], timeout_s: float, *, returns: bool = True) -> None:
+        self._nodes = way.nodes
         self._timeout_s = timeout_s
         self._selector = selectors.DefaultSelector()
         self._timers = Timers()
         self.returns = returns
         """Whether clients come back whose connection has ended."""
-        self.all = [Returner(user, wires) for user in users]
+        self.all = [Returner(user, way.wires) for user in users]
         self.keep = False
         self.last_byte_s = 0.0
         self.total = 0
@@ -159,7 +74,7 @@ class Returners:
             client.socket = socket.create_connection(random.choice(self._nodes), self._timeout_s)
             client.socket.setblocking(False)
             self._selector.register(client.socket, selectors.EVENT_READ, client)
-            self._register(client, client.socket)
+            client.register(client.socket)
             self._give_up_later(client, client.socket)
             on_step(count)
             if count % ANSWERED_EACH == 0:  # over WebSocket they register when the handshake is answered
@@ -227,12 +142,7 @@ class Returners:
             self._ends(client, connection, UNREACHABLE)
         else:
             self._selector.modify(connection, selectors.EVENT_READ, client)
-            self._register(client, connection)
-
-    def _register(self, client: Returner, connection: socket.socket) -> None:
-        hello = client.begin()
-        with contextlib.suppress(OSError):  # then reading fails as well
-            connection.send(hello)
+            client.register(connection)
 
     def _give_up_later(self, client: Returner, connection: socket.socket) -> None:
         def give_up() -> None:

@@ -20,7 +20,7 @@ from simulator.report import Report, percentiles
 from simulator.returning import Returners
 from simulator.source import Arrival, Source, arrivals
 from simulator.verdict import differences
-from simulator.wire import TCP, wires_to
+from simulator.wire import TCP
 from simulator.workload import Workload, blocks
 
 FULL_LIMIT_BYTES = 1 << 30
@@ -64,8 +64,7 @@ class Simulation:
         plan, users = self._plan, list(self._users())
         if plan.transport == TCP and not plan.resume:
             return Clients(plan.client_address, users, plan.timeout_s)
-        wires = wires_to(plan.transport, *plan.client_address, plan.path)
-        return Returners(plan.client_address, users, plan.timeout_s, wires=wires, returns=plan.resume)
+        return Returners(plan.way, users, plan.timeout_s, returns=plan.resume)
 
     def _users(self) -> range:
         first = self._plan.work.first_user

@@ -5,7 +5,7 @@ Whatever the wire is, a client is told the lines of docs/protocol.md; a wire tak
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from simulator.web.event_stream import EventStream
 from simulator.web.websocket import WebSocket
@@ -52,6 +52,13 @@ class Plain:
 
 Wires = Callable[[bytes], Wire]
 """Makes the wire of a connection from its registration line."""
+
+
+class Way(NamedTuple):
+    """To the clients' side of a deployment."""
+
+    nodes: list[tuple[str, int]]
+    wires: Wires
 
 
 def wires_to(transport: str, host: str, port: int, path: str = "") -> Wires:

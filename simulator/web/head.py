@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+BEGINNING: Final = b"HTTP/1.1 "
 END: Final = b"\r\n\r\n"
 MOST_BYTES: Final = 16 * 1024
 
@@ -31,6 +32,8 @@ class Head:
     def feed(self, data: bytes) -> bool:
         """Whether the head is whole now. ValueError when it is none."""
         self.rest += data
+        if not self.rest.startswith(BEGINNING[: len(self.rest)]):
+            raise ValueError(f"{self.rest[:60]!r} is not the beginning of an HTTP/1.1 answer")
         head, end, rest = self.rest.partition(END)
         if len(head) > MOST_BYTES:
             raise ValueError(f"the head of the answer has over {MOST_BYTES:,} bytes")
@@ -39,7 +42,7 @@ class Head:
         first, *fields = head.decode("latin-1").split("\r\n")
         found = _STATUS.fullmatch(first)
         if not found:
-            raise ValueError(f"{first[:60]!r} is not the beginning of an HTTP/1.1 answer")
+            raise ValueError(f"{first[:60]!r} is no status")
         for line in fields:
             self._field(line)
         self.status, self.rest = int(found[1]), rest
