@@ -40,6 +40,8 @@ class Cursor:
         """Whether the connection has an answer to its registration."""
         self.answer: Position | None = None
         """The position in the last answer to a registration."""
+        self.last_answer = ""
+        """That answer, as it came."""
         self.bye: Bye | None = None
         self.error = ""
         """The reason for which the server refused this connection."""
@@ -123,6 +125,7 @@ class Cursor:
         elif line.word == "RESET":
             self.resets[line.argument(1) or "for no reason"] += 1
         self.place = self.answer = place
+        self.last_answer = f"{line.word} {line.text}"
         self.is_live = True
 
     def _is_renamed(self, place: Position) -> bool:

@@ -67,7 +67,7 @@ class NumberedSimulation:
     def _measure(self, sources: list[AckedSource], clients: Returners, order: Order, first: int) -> Report:
         plan, work = self._plan, self._plan.work
         clients.keep = plan.full
-        clients.on_lines = order.learn
+        clients.on_lines = lambda _, lines: order.learn(lines)
         if plan.resume:
             clients.begin(work.seed, first, order.end)
         began, cpu = time.monotonic(), time.process_time()

@@ -61,8 +61,8 @@ class Returners:
         self.weights = array("q")
         self.due_s: Callable[[int], float] | None = None
         self.between: Callable[[float], None] = lambda _: None
-        self.on_lines: Callable[[bytes], None] = lambda _: None
-        """Called with the whole event lines of each read."""
+        self.on_lines: Callable[[int, bytes], None] = lambda *_: None
+        """Called with the user and the whole event lines of each read."""
         self.also: Sequence[Selecting] = ()
         """What else ends a wait for bytes."""
         self.events: Counter[str] = Counter()
@@ -179,7 +179,7 @@ class Returners:
             self.latencies.append(self.last_byte_s - self.due_s(_any_number(lines)))
             self.weights.append(len(lines))
         self.total += len(lines)
-        self.on_lines(lines)
+        self.on_lines(client.user, lines)
         self.between(self.last_byte_s)
 
     # Going

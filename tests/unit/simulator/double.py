@@ -16,7 +16,7 @@ from typing import IO, Self
 HISTORY = b"9f31c2"
 
 
-class _Server(socketserver.ThreadingTCPServer):
+class Server(socketserver.ThreadingTCPServer):
     """Runs a function for each connection, in a thread."""
 
     def __init__(self, serve: Callable[[socket.socket, IO[bytes]], None]) -> None:
@@ -68,7 +68,7 @@ class Double:
         self._news = threading.Condition()
         self._told: set[socket.socket] = set()
         """Connections of sources that are told NEXT, whoever sent the line."""
-        self._sources, self._clients = _Server(self._source), _Server(self._client)
+        self._sources, self._clients = Server(self._source), Server(self._client)
         self.event_port, self.client_port = self._sources.port, self._clients.port
 
     def __enter__(self) -> Self:
