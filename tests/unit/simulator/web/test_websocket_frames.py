@@ -94,6 +94,7 @@ def test_a_library_understands_what_a_client_sends(size: int, mask: bytes) -> No
         (b"\x80\x00", "a part of no message"),
         (b"\x01\x00\x81\x00", "between the parts"),
         (frame(0x01, bytes(MOST_BYTES)) + frame(0x80, b"x"), "a message of over"),
+        (frame(0x01, bytes(200_000)) + frame(0x80, bytes(100_000)), "a message of over"),
     ],
 )  # fmt: skip
 def test_what_no_server_may_send_is_refused(data: bytes, said: str) -> None:
