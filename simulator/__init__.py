@@ -14,14 +14,18 @@ Nothing here uses the services' code: the oracle must not share a mistake with t
     verdict.py    compares what came with what the oracle expects
     report.py     the result, for people and as JSON
 
-Peers that use control lines, with --resume and --acks:
+Peers that use control lines, with --resume and --acks, and clients over HTTP:
 
     control.py       control lines and positions, as a peer outside reads them
+    address.py       where a deployment is, and how it is talked to
+    hello.py         asks the event port where the numbers are
+    wire.py          TCP, WebSocket or server-sent events (the last two are in web/)
     dial.py          opens connections without waiting
     timers.py        what is to be done at which time
     cursor.py        the protocol of a client over all its connections
     habits.py        when a client cuts its connection, how, and when it comes back
-    returning.py     the sockets of clients that come back
+    returner.py      one client that comes back
+    returning.py     the sockets of all such clients
     pieces.py        what a source has sent, and what it has to send again
     ledger.py        the answers that a source gets, and what they mean
     acknowledged.py  the socket of a source that comes back

@@ -40,6 +40,8 @@ class Cursor:
         """Whether the connection has an answer to its registration."""
         self.answer: Position | None = None
         """The position in the last answer to a registration."""
+        self.last_answer = ""
+        """That answer, as it came."""
         self.bye: Bye | None = None
         self.error = ""
         """The reason for which the server refused this connection."""
@@ -70,21 +72,26 @@ class Cursor:
                 else:
                     self._control(part)
         except ValueError as problem:
-            self._problem(str(problem))
+            self.note(str(problem))
         return b"".join(events)
+
+    def note(self, text: str) -> None:
+        """The server has done something wrong."""
+        if len(self.problems) < PROBLEMS:
+            self.problems.append(text)
 
     def _events(self, lines: bytes) -> None:
         """Take the numbers of the first and the last line; what is between is for the oracle, which sees each byte."""
         last_line = lines[lines.rfind(b"\n", 0, -1) + 1 :]
         first, last = lines[: lines.find(b"|")], last_line[: last_line.find(b"|")]
         if not (first.isdigit() and last.isdigit()):
-            self._problem(f"neither an event nor a word: {(last_line if first.isdigit() else lines)[:60]!r}")
+            self.note(f"neither an event nor a word: {(last_line if first.isdigit() else lines)[:60]!r}")
             return
         if self.place is None or not self.is_live:
-            self._problem(f"number {int(first)} came before the answer to the registration")
+            self.note(f"number {int(first)} came before the answer to the registration")
             return
         if int(first) <= self.place.number:
-            self._problem(f"number {int(first)} came after {self.place.number}")
+            self.note(f"number {int(first)} came after {self.place.number}")
         self.place = Position(self.place.history, int(last))
 
     def _control(self, line: Control) -> None:
@@ -103,21 +110,22 @@ class Cursor:
             case "ERROR":
                 self.error = line.text or "for no reason"
             case _:
-                self._problem(f"{line.word[:60]!r} is not a word that a client knows")
+                self.note(f"{line.word[:60]!r} is not a word that a client knows")
 
     def _answer(self, line: Control) -> None:
         place = line.position
         if line.word == "RESUMED" and self._is_renamed(place):
             pass  # Redis was restarted: the position is the same, and has another name
         elif self.is_live:
-            self._problem(f"a second answer to the registration, {line.word} {place}")
+            self.note(f"a second answer to the registration, {line.word} {place}")
         elif line.word == "OK" and self.place is not None:
-            self._problem(f"OK {place} in answer to after={self.place}")
+            self.note(f"OK {place} in answer to after={self.place}")
         elif line.word == "RESUMED" and place != self.place:
-            self._problem(f"RESUMED {place} in answer to after={self.place or 'now'}")
+            self.note(f"RESUMED {place} in answer to after={self.place or 'now'}")
         elif line.word == "RESET":
             self.resets[line.argument(1) or "for no reason"] += 1
         self.place = self.answer = place
+        self.last_answer = f"{line.word} {line.text}"
         self.is_live = True
 
     def _is_renamed(self, place: Position) -> bool:
@@ -129,12 +137,8 @@ class Cursor:
 
     def _mark(self, number: int) -> None:
         if self.place is None or not self.is_live:
-            self._problem(f"AT {number} came before the answer to the registration")
+            self.note(f"AT {number} came before the answer to the registration")
             return
         if number < self.place.number:
-            self._problem(f"AT {number} came after {self.place.number}")
+            self.note(f"AT {number} came after {self.place.number}")
         self.place = Position(self.place.history, number)
-
-    def _problem(self, text: str) -> None:
-        if len(self.problems) < PROBLEMS:
-            self.problems.append(text)

@@ -42,7 +42,7 @@ class NumberedSimulation:
         first_user = plan.work.first_user
         answers = selectors.DefaultSelector()
         users = list(range(first_user, first_user + plan.clients))
-        clients = Returners((plan.host, plan.client_port), users, plan.timeout_s, plan.more_client_ports)
+        clients = Returners(plan.way, users, plan.timeout_s)
         sources = [self._source(producer, answers) for producer in range(plan.producers)]
         try:
             with self._progress:
@@ -67,7 +67,7 @@ class NumberedSimulation:
     def _measure(self, sources: list[AckedSource], clients: Returners, order: Order, first: int) -> Report:
         plan, work = self._plan, self._plan.work
         clients.keep = plan.full
-        clients.on_lines = order.learn
+        clients.on_lines = lambda _, lines: order.learn(lines)
         if plan.resume:
             clients.begin(work.seed, first, order.end)
         began, cpu = time.monotonic(), time.process_time()

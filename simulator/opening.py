@@ -33,12 +33,19 @@ class Opening:
     def connect(self, clients: Clients | Returners) -> None:
         """Connect every client. Raises ParadeError if one can't connect."""
         task = self._progress.add_task("connecting", total=self._plan.clients)
+        count = 0
+
+        def on_step(connected: int) -> None:
+            nonlocal count
+            count = connected
+            self._progress.update(task, completed=connected)
+
         try:
-            clients.connect(lambda count: self._progress.update(task, completed=count))
+            clients.connect(on_step)
         except OSError as problem:
+            host, port = self._plan.client_address
             raise ParadeError(
-                f"can't connect client {len(clients.all) + 1} to {self._plan.host}:{self._plan.client_port}: "
-                f"{problem}; is the system running (`parade up`)?"
+                f"can't connect client {count + 1} to {host}:{port}: {problem}; is the system running (`parade up`)?"
             ) from None
 
     def open_source(self) -> Source:
@@ -72,6 +79,7 @@ class Opening:
             refused = [client for client in clients.all if client.cursor.error]
             if refused:
                 raise ParadeError(f"the client port refused user {refused[0].user}: {refused[0].cursor.error}")
+            self._check_wires(clients)
             if time.monotonic() > deadline:
                 waited = f"{clients.absent} of {len(clients.all)} clients got no answer to `after=now` within"
                 raise ParadeError(f"{waited} {self._plan.timeout_s:g} s: does this deployment know it?")
@@ -124,6 +132,17 @@ class Opening:
                 raise ParadeError(f"user {client.user} received wrong broadcasts: {client.received[:200]!r}")
         self._progress.remove_task(task)
         return number
+
+    def _check_wires(self, clients: Returners) -> None:
+        """ParadeError when a client can't understand the answer, or has lost its only connection."""
+        wrong = [client for client in clients.all if client.cursor.problems]
+        if wrong:
+            host, port = self._plan.client_address
+            problem = wrong[0].cursor.problems[0]
+            raise ParadeError(f"{host}:{port} does not speak {self._plan.transport} as it should: {problem}")
+        closed = sum(client.closed for client in clients.all)
+        if closed and not clients.returns:
+            raise ParadeError(f"{closed} of {len(clients.all)} clients were closed at once: see `parade status`")
 
     def _not_served(self, silent: int, of: int) -> str:
         return (

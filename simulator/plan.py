@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 
+from simulator.wire import TCP, Way, wires_to
 from simulator.workload import Workload
 
 
@@ -27,5 +28,23 @@ class Plan:
     """The source reads acknowledgements, and comes back when its connection ends."""
     more_client_ports: tuple[int, ...] = ()
     """Those of further nodes: clients that come back go to any of them."""
+    client_host: str = ""
+    """Where the clients connect, if it is not `host`."""
+    transport: str = TCP
+    """How the clients connect; see `wire.py`."""
+    path: str = ""
+    """Of the clients' requests over HTTP, if it is not the one of docs/protocol.md."""
     producers: int = 0
     """So many sources whose events Parade numbers; 0: one source that numbers them itself."""
+
+    @property
+    def client_address(self) -> tuple[str, int]:
+        """Where the clients connect."""
+        return (self.client_host or self.host, self.client_port)
+
+    @property
+    def way(self) -> Way:
+        """How clients get to any node."""
+        host, port = self.client_address
+        nodes = [(host, each) for each in (port, *self.more_client_ports)]
+        return Way(nodes, wires_to(self.transport, host, port, self.path))

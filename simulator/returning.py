@@ -1,14 +1,15 @@
-"""The user clients of `--resume`: they cut their connections, lose them, and come back with their cursors.
+"""The user clients that say `after=now`: with `--resume` they cut their connections, lose them, and come back with
+their cursors. Clients over HTTP are always such ones, and have a single connection without `--resume`.
 
     away ──▶ connecting ──▶ asking ──▶ live
      ▲            │            │         │ cut by the client itself, or ended by the server, after BYE or not
      └────────────┴────────────┴─────────┘ after a pause
 
 Each client's event lines, over all its connections, are judged together: their bytes are added up here, whole lines
-only. The protocol is in `cursor.py`, the habits are in `habits.py`; this is the sockets and the clock.
+only. The protocol is in `cursor.py`, the habits are in `habits.py`, and `wire.py` takes the lines out of what comes;
+this is the sockets and the clock.
 """
 
-import contextlib
 import math
 import random
 import select
@@ -16,17 +17,17 @@ import selectors
 import socket
 import struct
 import time
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from simulator.clients import RECEIVE_BYTES, Selecting
-from simulator.cursor import Cursor
 from simulator.dial import check, dial
 from simulator.habits import LEAVE_OPEN, RESET, WAYS, Habits
+from simulator.returner import Returner
 from simulator.timers import Timers
+from simulator.wire import Way
 
 ANSWER_S = 10.0
 """The longest wait for a connection and the answer to the registration; then the client tries again."""
@@ -34,74 +35,25 @@ LEFT_OPEN_S = 2.0
 """How long a connection that the client has left stays open."""
 GOODBYE_S = 1.0
 """The longest wait for the end of all connections after BYE."""
+ANSWERED_EACH = 100
+"""After so many new connections the clients look at what has come."""
 ENDED, REFUSED, UNANSWERED, UNREACHABLE = "ended", "refused", "unanswered", "unreachable"
 """How a connection ends that the client does not cut; the last one was never made."""
 AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset."""
 
 
-class Returner:
-    """One user over all its connections, and the event lines that have come."""
-
-    def __init__(self, user: int) -> None:
-        self.user = user
-        self.cursor = Cursor(user)
-        self.habits = Habits(random.Random(user), 0, 1, cuts=0)
-        self.socket: socket.socket | None = None
-        self.is_connected = False
-        self.size = self.checksum = 0
-        self.kept: list[bytes] = []
-
-    @property
-    def closed(self) -> bool:
-        return self.socket is None
-
-    @property
-    def received(self) -> bytes:
-        return b"".join(self.kept)
-
-    def hear(self, data: bytes, keep: bool) -> bytes:
-        """Take what has come; returns the whole event lines."""
-        lines = self.cursor.receive(data)
-        self.size += len(lines)
-        self.checksum = zlib.crc32(lines, self.checksum)
-        if keep and lines:
-            self.kept.append(lines)
-        if self.cursor.is_live:
-            self.habits.served()
-        return lines
-
-    def say_goodbye(self) -> None:
-        """Ask that no place is kept, and send no more."""
-        if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.send(b"BYE\n")
-                self.socket.shutdown(socket.SHUT_WR)
-
-    def cuts(self) -> str:
-        """The way in which the client cuts its connection now; empty if it does not."""
-        place = self.cursor.place
-        return self.habits.cuts_at(place.number) if self.cursor.is_live and place is not None else ""
-
-    def pause_s(self) -> float:
-        """How long to stay away, now that the connection has ended."""
-        cursor = self.cursor
-        refused = bool(cursor.error)
-        return self.habits.pause_s(cursor.bye, refused=refused, failed=not (cursor.is_live or refused))
-
-
 class Returners:
     """All clients of a simulation, in the place of `Clients`."""
 
-    def __init__(
-        self, address: tuple[str, int], users: list[int], timeout_s: float, more_ports: Sequence[int] = ()
-    ) -> None:
-        self._nodes = [(address[0], port) for port in (address[1], *more_ports)]
+    def __init__(self, way: Way, users: list[int], timeout_s: float, *, returns: bool = True) -> None:
+        self._nodes = way.nodes
         self._timeout_s = timeout_s
         self._selector = selectors.DefaultSelector()
         self._timers = Timers()
-        self._returns = True
-        self.all = [Returner(user) for user in users]
+        self.returns = returns
+        """Whether clients come back whose connection has ended."""
+        self.all = [Returner(user, way.wires) for user in users]
         self.keep = False
         self.last_byte_s = 0.0
         self.total = 0
@@ -109,8 +61,8 @@ class Returners:
         self.weights = array("q")
         self.due_s: Callable[[int], float] | None = None
         self.between: Callable[[float], None] = lambda _: None
-        self.on_lines: Callable[[bytes], None] = lambda _: None
-        """Called with the whole event lines of each read."""
+        self.on_lines: Callable[[int, bytes], None] = lambda *_: None
+        """Called with the user and the whole event lines of each read."""
         self.also: Sequence[Selecting] = ()
         """What else ends a wait for bytes."""
         self.events: Counter[str] = Counter()
@@ -122,9 +74,11 @@ class Returners:
             client.socket = socket.create_connection(random.choice(self._nodes), self._timeout_s)
             client.socket.setblocking(False)
             self._selector.register(client.socket, selectors.EVENT_READ, client)
-            self._register(client, client.socket)
+            client.register(client.socket)
             self._give_up_later(client, client.socket)
             on_step(count)
+            if count % ANSWERED_EACH == 0:  # over WebSocket they register when the handshake is answered
+                self.receive(0.0)
 
     def begin(self, seed: int, first: int, end: int) -> None:
         """From now on the clients cut their connections, while the numbers from `first` to before `end` come."""
@@ -133,7 +87,7 @@ class Returners:
 
     def close(self) -> None:
         """Say BYE, so that no place is kept, and wait a moment until the server has ended the connections."""
-        self._returns = False
+        self.returns = False
         self._timers.run(math.inf)  # ends those that were left open: BYE counts only over a user's last connection
         self.receive(0.1)
         for client in self.all:
@@ -170,7 +124,7 @@ class Returners:
     # Coming
 
     def _dial(self, client: Returner) -> None:
-        if not self._returns:
+        if not self.returns:
             return
         try:
             client.socket = dial(random.choice(self._nodes))
@@ -188,16 +142,11 @@ class Returners:
             self._ends(client, connection, UNREACHABLE)
         else:
             self._selector.modify(connection, selectors.EVENT_READ, client)
-            self._register(client, connection)
-
-    def _register(self, client: Returner, connection: socket.socket) -> None:
-        client.is_connected = True
-        with contextlib.suppress(OSError):  # then reading fails as well
-            connection.send(client.cursor.begin())
+            client.register(connection)
 
     def _give_up_later(self, client: Returner, connection: socket.socket) -> None:
         def give_up() -> None:
-            if client.socket is connection and not client.cursor.is_live and self._returns:
+            if client.socket is connection and not client.cursor.is_live and self.returns:
                 self._ends(client, connection, UNANSWERED)
 
         self._timers.add(time.monotonic() + ANSWER_S, give_up)
@@ -216,8 +165,10 @@ class Returners:
         way = client.cuts()
         if way:
             self._cut(client, connection, way)
-        elif size < len(data):
+            return
+        if size < len(data):
             self._take(client, data[size:])
+        client.answer()
 
     def _take(self, client: Returner, data: bytes) -> None:
         lines = client.hear(data, self.keep)
@@ -228,7 +179,7 @@ class Returners:
             self.latencies.append(self.last_byte_s - self.due_s(_any_number(lines)))
             self.weights.append(len(lines))
         self.total += len(lines)
-        self.on_lines(lines)
+        self.on_lines(client.user, lines)
         self.between(self.last_byte_s)
 
     # Going
@@ -250,6 +201,8 @@ class Returners:
     def _comes_back(self, client: Returner) -> None:
         pause_s = client.pause_s()
         client.socket, client.is_connected = None, False
+        if not self.returns:
+            return
         client.cursor.end()
         self._timers.add(time.monotonic() + pause_s, lambda: self._dial(client))
 

@@ -20,6 +20,7 @@ from simulator.report import Report, percentiles
 from simulator.returning import Returners
 from simulator.source import Arrival, Source, arrivals
 from simulator.verdict import differences
+from simulator.wire import TCP
 from simulator.workload import Workload, blocks
 
 FULL_LIMIT_BYTES = 1 << 30
@@ -41,11 +42,10 @@ class Simulation:
     def run(self) -> Report:
         """Run it. Raises ParadeError if the system can't be reached or does not serve the clients."""
         plan = self._plan
-        kind = Returners if plan.resume else Clients
         answers = selectors.DefaultSelector()
         # Before the clients connect: `select` takes only low file descriptors.
         source: AckedSource | Source | None = None
-        clients = kind((plan.host, plan.client_port), list(self._users()), plan.timeout_s)
+        clients = self._clients()
         try:
             with self._progress:
                 opening = Opening(plan, self._progress)
@@ -59,6 +59,12 @@ class Simulation:
             if source is not None:
                 source.close()
             answers.close()
+
+    def _clients(self) -> Clients | Returners:
+        plan, users = self._plan, list(self._users())
+        if plan.transport == TCP and not plan.resume:
+            return Clients(plan.client_address, users, plan.timeout_s)
+        return Returners(plan.way, users, plan.timeout_s, returns=plan.resume)
 
     def _users(self) -> range:
         first = self._plan.work.first_user
@@ -77,7 +83,8 @@ class Simulation:
         first = opening.wait_until_answered(clients)
         if first != self._plan.work.first:
             raise ParadeError(f"the deployment expects number {first} next: give --first {first}")
-        clients.begin(self._plan.work.seed, first, first + self._plan.work.events)
+        if self._plan.resume:
+            clients.begin(self._plan.work.seed, first, first + self._plan.work.events)
         return first
 
     def _measure(self, source: AckedSource | Source, clients: Clients | Returners, first: int) -> Report:
@@ -100,15 +107,15 @@ class Simulation:
         cpu = time.process_time()
         receiving = Receiving(plan, self._console, self._progress, report.events)
         receiving.run(clients, [source], lambda: min(1.0, clients.total / max(1, report.expected_bytes)))
-        if report.expected_bytes and not clients.total:
+        report.differences = differences(work, clients.all, expected, full=plan.full)
+        if report.expected_bytes and not clients.total and not _told(clients):
             raise ParadeError(NOTHING)
         report.simulator_cpu_s = round(time.process_time() - cpu, 2)
         report.seconds = round(max(clients.last_byte_s - source.started_s, 0.0), 3)
         report.received_bytes = clients.total
-        report.differences = differences(work, clients.all, expected, full=plan.full)
         if plan.rate:
             report.latency_ms = percentiles(clients.latencies, clients.weights)
-        if isinstance(clients, Returners):
+        if isinstance(clients, Returners) and plan.resume:
             report.connections = returning.facts(clients)
         if isinstance(source, AckedSource):
             report.acknowledged = acknowledged.facts([source])
@@ -158,3 +165,8 @@ class Simulation:
                 raise ParadeError("--full would keep over 1 GiB: use fewer events or clients")
         self._progress.remove_task(task)
         return oracle, arrival
+
+
+def _told(clients: Clients | Returners) -> bool:
+    """Whether some client was told what makes no sense."""
+    return isinstance(clients, Returners) and any(client.cursor.problems for client in clients.all)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from simulator.clients import Client
 from simulator.oracle import Expected
-from simulator.returning import Returner
+from simulator.returner import Returner
 from simulator.workload import Workload
 
 

@@ -1,26 +1,24 @@
 """`parade simulate`: the event source and the user clients; every byte is checked."""
 
-import http.client
 import json
 import sys
-import urllib.request
 from dataclasses import replace
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from console.observe import redis_calls
-from console.options import Events, Host, Json, Namespace, RedisUrl, Seed, deployment, notes
+from console import target
+from console.options import Events, Host, Json, Namespace, RedisUrl, Seed, WebPort, notes
 from contract.events import BARE_BYTES
-from runtime.errors import ParadeError, RedisUnavailableError
-from runtime.printable import printable
+from runtime.errors import ParadeError
 from runtime.service import raise_file_limit
-from runtime.settings import Settings, environment_name
+from runtime.settings import environment_name
 from simulator.numbered import NumberedSimulation
 from simulator.payload import MOST, Sizes
 from simulator.plan import Plan
 from simulator.run import Simulation
+from simulator.wire import TCP, TRANSPORTS
 from simulator.workload import Workload
 
 DEFAULT_CLIENTS = 100
@@ -40,6 +38,29 @@ ClientPort = Annotated[
     int | None,
     typer.Option(
         envvar=["clientListenerPort"], help="port for user clients", show_default="9099, or that of `parade up`"
+    ),
+]
+EventsAt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="event port of a deployment elsewhere; Redis is not asked, the port itself says the next number",
+    ),
+]
+ClientsAt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="client port of a deployment elsewhere: HOST:PORT, ws://HOST:PORT, or http://HOST:PORT for sse",
+        show_default="the host of --events-at",
+    ),
+]
+Transport = Annotated[
+    str | None,
+    typer.Option(
+        metavar="|".join(TRANSPORTS),
+        help="how clients connect: tcp; ws, a WebSocket; or sse, server-sent events; the last two use the web port",
+        show_default=f"{TCP}, or what --clients-at says",
     ),
 ]
 Clients = Annotated[int, typer.Option(envvar="concurrencyLevel", min=1, help="user clients")]
@@ -105,6 +126,10 @@ def simulate_command(
     host: Host = None,
     event_port: EventPort = None,
     client_port: ClientPort = None,
+    web_port: WebPort = None,
+    transport: Transport = None,
+    events_at: EventsAt = None,
+    clients_at: ClientsAt = None,
     events: Events = 10_000_000,
     clients: Clients = DEFAULT_CLIENTS,
     users: Users = None,
@@ -142,17 +167,28 @@ def simulate_command(
 
     With --producers Parade numbers the events: each must get one number, and each producer's events must come in
     its order, each once. All clients then register with `after=now`, and --acks is understood.
+
+    With --transport ws or sse the clients come over HTTP, to the web port (`parade up --web-port 9098`). What they are
+    sent must be right in its form too: messages, ids, Close. They register with `after=now`; with --resume they
+    come back as above, over sse with Last-Event-ID.
+
+    A deployment elsewhere needs no access to its Redis:
+
+    parade simulate --events-at parade.example:9090 --clients-at ws://parade.example:9098
     """
-    given = {"host": host, "event_port": event_port, "client_port": client_port}
-    settings = deployment(**given, redis_url=redis_url, namespace=namespace)
+    given = {"host": host, "event_port": event_port, "client_port": client_port, "web_port": web_port}
+    given |= {"redis_url": redis_url, "namespace": namespace}
+    found = target.find(given, events_at, clients_at, transport)
+    settings, peer = found.settings, found.clients
     _check_file_limit(clients)
-    start = first or _next_number(settings, listener_health)
+    start, reach = (first, settings.reach) if first else found.numbers(listener_health)
     first_user = (start - 1) * FRESH_USERS + 1
     work = Workload(events, users or clients * 10, seed, max_batch, _mix(mix), start, first_user, leave_out)
     work = replace(work, payload=_sizes(payload, settings.line_bytes) if payload else None)
     timeout_s = (timeout or (LEFT_OUT_TIMEOUT_MS if leave_out else TIMEOUT_MS)) / 1000
-    where = (settings.host, settings.event_port, settings.client_port)
-    plan = Plan(work, clients, *where, timeout_s, settings.reach, rate, full, log_interval, resume, acks)
+    where = (settings.host, settings.event_port, peer.port)
+    plan = Plan(work, clients, *where, timeout_s, reach, rate, full, log_interval, resume, acks)
+    plan = replace(plan, client_host=peer.host, transport=peer.transport, path=peer.path)
     plan = replace(plan, producers=_producers(producers, work))
     report = (NumberedSimulation if producers else Simulation)(plan, notes).run()
     if as_json:
@@ -174,32 +210,6 @@ def _check_file_limit(clients: int) -> None:
     limit = raise_file_limit()
     if clients + 50 > limit:
         raise ParadeError(f"{clients} clients need more open files than the limit of {limit}: raise `ulimit -Hn`")
-
-
-def _next_number(settings: Settings, listener: str | None) -> int:
-    """The sequence number that the deployment expects next; 1 when Redis can't be asked. ParadeError unless at rest."""
-    try:
-        found = _ask_listener(listener) if listener else redis_calls.position(settings)
-    except RedisUnavailableError as problem:
-        notes.print(printable(f"{problem}; starting at sequence number 1"), soft_wrap=True)
-        return 1
-    if found["backlog"] or found["waiting"]:
-        raise ParadeError(
-            f"{found['backlog']} bytes are not consumed yet and {found['waiting']} events wait for number "
-            f"{found['next']}; a simulation needs a deployment at rest"
-        )
-    return found["next"]
-
-
-def _ask_listener(url: str) -> dict[str, int]:
-    if "@" in url:  # urllib would not send it, and the error would show it
-        raise ParadeError("--listener-health takes no user and no password")
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/readyz", timeout=5) as answer:  # noqa: S310 (the user's own URL)
-            facts = json.load(answer)
-        return {name: int(facts[name]) for name in ("next", "backlog", "waiting")}
-    except (OSError, ValueError, KeyError, http.client.HTTPException) as problem:
-        raise ParadeError(f"the listener's health at {url} does not say the next number: {problem}") from None
 
 
 def _sizes(text: str, line_bytes: int) -> Sizes:

@@ -1,8 +1,9 @@
-"""`parade tap`: what is published for users, decoded, in sequence order. Only listens.
+"""`parade tap`: what is published for users, decoded, in sequence order. Only listens; with `--at` it is their client.
 
 A batch's lines are shown when the frame that closes it has come: user lines and broadcasts together, by number.
 """
 
+import contextlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from console.hearing import Hearing
 from console.observe import redis_calls
 from console.options import Json, Namespace, RedisUrl, deployment
 from console.terminal import terminal
@@ -24,7 +26,16 @@ from runtime.printable import printable
 from runtime.redis.blocking import connected
 from runtime.redis.data import shown
 from runtime.settings import Settings
+from simulator import address
+from simulator.address import Address
 
+At = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="be the users' client there: HOST:PORT, ws://HOST:PORT, or http://HOST:PORT for server-sent events",
+    ),
+]
 POLL_S = 1.0
 EVERYONE = "*"
 CUT_OFF = "Redis ended the tap: it could not keep up (name fewer users, or write to a file), or Redis went away"
@@ -48,6 +59,7 @@ def tap_command(
     everyone: Annotated[bool, typer.Option("--all", help="everything that is published")] = False,
     redis_url: RedisUrl = None,
     namespace: Namespace = None,
+    at: At = None,
     as_json: Json = False,
 ) -> None:
     """Follow what is published for users, in order, until Ctrl-C.
@@ -55,20 +67,50 @@ def tap_command(
     Broadcasts are shown once, as for everyone. Nothing is published for users who are not connected. The tap only
     listens: when it can't keep up, Redis disconnects it, and no client notices.
 
+    With --at no access to Redis is needed: `parade tap 50 --at ws://parade.example:9098` connects as a client of
+    user 50, from now on, and comes back where it was when its connection ends. That counts as the user being there.
+    At the end it says BYE, which server-sent events can't: the user's place is kept for a while then.
+
     With --json, one object per line: `parade tap --all --json | jq -r 'select(.kind == "P").line'`.
     """
+    if at is not None:
+        if everyone or redis_url or namespace:
+            raise ParadeError("--at is for the users that you name, and needs no --all, --redis-url or --namespace")
+        _hear(address.parse(at, option="--at"), users or [], as_json=as_json)
+        sys.exit(INTERRUPTED)
     settings = deployment(redis_url=redis_url, namespace=namespace)
     if run(settings, users or [], everyone=everyone, as_json=as_json):
         sys.exit(INTERRUPTED)
+
+
+def _hear(at: Address, users: list[str], *, as_json: bool) -> None:
+    """Show what a client of these users is sent, until Ctrl-C."""
+    if not users:
+        raise ParadeError("name the users to be a client of, for example `parade tap 50 --at ws://parade.example:9098`")
+    _check(users)
+    console = terminal()
+
+    def on_news(text: str) -> None:
+        print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
+
+    def on_lines(user: str, lines: bytes) -> None:
+        _show(decoded(user, lines), console, as_json=as_json)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        Hearing(at, list(dict.fromkeys(users)), on_lines, on_news).run()
+
+
+def _check(users: list[str]) -> None:
+    for user in users:
+        if not is_user_id(user.encode(errors="surrogateescape")):
+            raise ParadeError(f"'{user}' is not a user id: 1 to 20 digits without a leading zero")
 
 
 def run(settings: Settings, users: list[str], *, everyone: bool, as_json: bool) -> bool:
     """Show until Ctrl-C; returns True then. ParadeError when Redis goes away or has cut the tap off."""
     if bool(users) == everyone:
         raise ParadeError("name the users to follow, or follow all with --all")
-    for user in users:
-        if not is_user_id(user.encode(errors="surrogateescape")):
-            raise ParadeError(f"'{user}' is not a user id: 1 to 20 digits without a leading zero")
+    _check(users)
     console = terminal()
     try:
         with connected(settings) as client:

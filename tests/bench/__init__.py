@@ -9,6 +9,8 @@
     idle.py                what idle connections cost
     author.py              what the posts of a much-followed author cost
     crowds.py              take-over, joins and gaps (`python -m tests.bench.crowds`)
+    protocol.py            acknowledgements, numbers by Parade, away users (`python -m tests.bench.protocol`)
+    transports.py          a node's CPU time over TCP, WebSocket and SSE (`python -m tests.bench.transports`)
     compare.py             compares two revisions
     plots.py               draws the figures
 """

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from simulator.wire import SSE, TCP, TRANSPORTS, WS
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -12,6 +14,7 @@ class Case:
     clients: int = 100
     fanouts: int = 2
     aim: str = ""
+    transport: str = TCP
 
 
 def _load(events: int, *more: object) -> tuple[str, ...]:
@@ -24,6 +27,8 @@ def _paced(rate: int, seconds: int) -> tuple[str, ...]:
 
 SPARSE = ("--mix", "1,0,0,1,0", "--users", 1_000_000)
 
+NAMES = {TCP: "TCP", WS: "WebSocket", SSE: "server-sent events"}
+
 TABLE = (
     Case("10,000,000 events, 100 clients", _load(10_000_000), aim="400,000 events/s"),
     Case("2,000,000 events, 100 clients", _load(2_000_000)),
@@ -35,6 +40,7 @@ TABLE = (
     Case("1 node, 1,000 clients", _load(1_000_000), 1_000, fanouts=1),
     Case("2 nodes, 1,000 clients", _load(1_000_000), 1_000, fanouts=2),
     Case("4 nodes, 1,000 clients", _load(1_000_000), 1_000, fanouts=4),
+    *(Case(f"300,000 events, 200 clients, {NAMES[each]}", _load(300_000), 200, transport=each) for each in TRANSPORTS),
 )
 
 SWEEP = (

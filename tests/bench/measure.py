@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from simulator.wire import TCP
 from tests.bench.cases import Case
 from tests.bench.system_under_test import PARADE, Process, System, running
 
@@ -24,9 +25,10 @@ def run(case: Case, parade: Path = PARADE) -> Figures:
 
     `parade`: the program that runs the system; the load always comes from this tree.
     """
-    with running("--fanouts", str(case.fanouts), parade=parade) as system:
+    with running("--fanouts", str(case.fanouts), parade=parade, web=case.transport != TCP) as system:
         before = system.processes()
-        command = [str(PARADE), "simulate", *system.ports, "--json", "--clients", str(case.clients), *case.options]
+        options = ("--json", "--clients", str(case.clients), "--transport", case.transport, *case.options)
+        command = [str(PARADE), "simulate", *system.ports, *options]
         with sampled(system) as samples:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=RUN_S, check=False)
         if not done.stdout:

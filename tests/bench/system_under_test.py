@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 
 from contract.keys import Keys
-from tests.support.servers import free_port
+from tests.support.servers import free_port, free_ports_in_a_row
 
 PARADE = Path(sys.executable).with_name("parade")
 STOP_S = 20
@@ -40,11 +40,13 @@ class System:
     event_port: int
     client_port: int
     redis_port: int
+    web_port: int = 0
 
     @property
     def ports(self) -> tuple[str, ...]:
         """The ports as options of `parade simulate`."""
-        return ("--event-port", str(self.event_port), "--client-port", str(self.client_port))
+        web = ("--web-port", str(self.web_port)) if self.web_port else ()
+        return ("--event-port", str(self.event_port), "--client-port", str(self.client_port), *web)
 
     def redis(self) -> "redis.Redis":
         """A connection to its Redis server."""
@@ -73,11 +75,13 @@ class System:
 
 
 @contextmanager
-def running(*options: str, parade: Path = PARADE) -> Iterator[System]:
-    """Run `parade up` with these options on free ports until the block ends."""
+def running(*options: str, parade: Path = PARADE, web: bool = False) -> Iterator[System]:
+    """Run `parade up` with these options on free ports until the block ends; with a web port if it is needed."""
     event_port, client_port, redis_port = (free_port() for _ in range(3))
-    ports = ("--event-port", event_port, "--client-port", client_port, "--redis-port", redis_port)
-    command = [str(parade), "up", *map(str, ports), *options]
+    web_port = free_ports_in_a_row(2) + 1 if web else 0  # the listener has the one before it
+    ports = {"--event-port": event_port, "--client-port": client_port, "--redis-port": redis_port}
+    ports |= {"--web-port": web_port} if web else {}
+    command = [str(parade), "up", *(f"{name}={port}" for name, port in ports.items()), *options]
     # The `up` of an older revision would import the services from the working directory, which is this tree.
     environment = os.environ | {"PYTHONSAFEPATH": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment) as up:
@@ -85,7 +89,7 @@ def running(*options: str, parade: Path = PARADE) -> Iterator[System]:
             assert up.stdout is not None
             if not up.stdout.readline().startswith("ready"):
                 raise RuntimeError(f"did not start: {' '.join(command)}")
-            yield System(up.pid, event_port, client_port, redis_port)
+            yield System(up.pid, event_port, client_port, redis_port, web_port)
         finally:
             up.terminate()
             try:

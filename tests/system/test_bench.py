@@ -1,12 +1,14 @@
 """The benchmark works: tiny loads through all its parts. Their speed is not checked."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from tests.bench import compare, plots
+from simulator.wire import SSE, TRANSPORTS, WS
+from tests.bench import compare, plots, transports
 from tests.bench.author import author
 from tests.bench.cases import Case
 from tests.bench.idle import idle
@@ -69,3 +71,17 @@ def test_idle_connections_and_a_followed_author() -> None:
     found = author(300, 20)
     assert (found["followers"], found["online"]) == (300, 20)
     assert found["cpu_us_per_notification"] >= 0
+
+
+def test_the_same_load_over_http() -> None:
+    for transport in (WS, SSE):
+        assert run(replace(TINY, transport=transport))["passed"]
+
+
+def test_transports_are_compared() -> None:
+    runs = {each: [transports.run(each, 20, 200, rate, 40) for rate in (0, 2_000)] for each in TRANSPORTS}
+    assert all(figures["lines"] == 20 * 20 + 180 for each in runs.values() for figures in each)
+    found = transports.summary(runs)
+    assert found["to_tcp"].keys() == {WS, SSE}
+    text = shown(transports.table(found))
+    assert all(each in text for each in TRANSPORTS)

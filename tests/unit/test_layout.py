@@ -44,6 +44,7 @@ _PURE = {
         *("questions", "routing", "standings", "state", "succession", "window"),
     ),
     "simulator": (
+        "address",
         "control",
         "cursor",
         "habits",
@@ -53,8 +54,10 @@ _PURE = {
         "pieces",
         "producers",
         "timers",
+        "wire",
         "workload",
     ),
+    "simulator.web": ("event_stream", "frames", "head", "text", "websocket"),
 }
 PURE = ["contract", *(f"{package}.{name}" for package, names in _PURE.items() for name in names)]
 """Modules that decide or convert: no I/O, and the time is handed in. Of `contract`, all are."""

@@ -16,7 +16,7 @@ from typing import IO, Self
 HISTORY = b"9f31c2"
 
 
-class _Server(socketserver.ThreadingTCPServer):
+class Server(socketserver.ThreadingTCPServer):
     """Runs a function for each connection, in a thread."""
 
     def __init__(self, serve: Callable[[socket.socket, IO[bytes]], None]) -> None:
@@ -68,7 +68,7 @@ class Double:
         self._news = threading.Condition()
         self._told: set[socket.socket] = set()
         """Connections of sources that are told NEXT, whoever sent the line."""
-        self._sources, self._clients = _Server(self._source), _Server(self._client)
+        self._sources, self._clients = Server(self._source), Server(self._client)
         self.event_port, self.client_port = self._sources.port, self._clients.port
 
     def __enter__(self) -> Self:
@@ -138,7 +138,8 @@ class Double:
         if at == 50 and self.wrong == "a line is lost":
             self.wrong = "a line was lost"
             return
-        if at == 50 and self.wrong == "two lines are swapped":
+        if at >= 50 and self.wrong == "two lines are swapped" and _producer(rest) == _producer(self.released[-1]):
+            self.wrong = "two lines were swapped"  # those of two producers may come in any order
             self.released.append(b"%d|%b" % (self._next, rest))
             before, self.released[-2] = self.released[-2], b"%d|%b" % (self._next - 2, rest)
             self.released[-1] = b"%d|%b" % (self._next - 1, before.partition(b"|")[2])
@@ -200,3 +201,8 @@ class Double:
                     return
         except OSError:
             pass
+
+
+def _producer(line: bytes) -> bytes:
+    """Whose line it is, by its last field."""
+    return line.rpartition(b"|")[2].partition(b".")[0]
