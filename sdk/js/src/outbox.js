@@ -38,7 +38,7 @@ export class Outbox {
   }
 
   hello() {
-    Object.assign(this, { isLive: false, parting: "", denial: "" });
+    Object.assign(this, { isLive: false, maxWaitMs: 0, parting: "", denial: "" });
     this.#leftUnanswered ||= this.#hasAsked;
     this.#hasAsked = true;
     this.#lines = new Lines();
@@ -164,6 +164,7 @@ export class Outbox {
 
   #bye(line) {
     this.parting = line.line;
+    this.maxWaitMs = +line.args[1] || 0;
     if (line.args[0] !== "fenced") return;
     // Maybe a HELLO of our own was answered late: go on, the count will tell.
     if (!this.#leftUnanswered) throw new FencedError(`a later connection of producer ${this.#producer} has taken over: give each sender a name of its own`);

@@ -19,6 +19,8 @@ export class Source {
   #failure = null;
   #turn = Promise.resolve();
   #connection = null;
+  /** How many events wait for room. */
+  #queued = 0;
   /** By entry, what to call when it is done. */
   #receipts = new Map();
   /** The first refusal of what was posted since the last flush. */
@@ -109,30 +111,41 @@ export class Source {
     this.#dialer.ring();
   }
 
-  /** In turn: the promise of a receipt is in an object, because one by itself would be waited for. */
-  #add(event) {
+  /** Resolves to an object with the promise of its receipt, because a promise by itself would be waited for. */
+  async #add(event) {
+    this.#check();
+    if (event.seq === null && !this.#options.producer) {
+      throw new RangeError("an event without seq needs a producer, as in { producer: 'orders-7' }: otherwise it could be taken twice when the connection breaks");
+    }
+    // At once if there is room, so that events one behind the other go together.
+    if (!this.#queued && this.#hasRoom(event)) return this.#keep(event);
+    this.#queued++;
     const added = this.#turn.then(async () => {
-      this.#check();
-      if (event.seq === null && !this.#options.producer) {
-        throw new RangeError("an event without seq needs a producer, as in { producer: 'orders-7' }: otherwise it could be taken twice when the connection breaks");
-      }
-      await this.#room(event.line.length);
-      const entry = this.#outbox.add(event);
-      const waiting = {};
-      waiting.receipt = new Promise((resolve, reject) => Object.assign(waiting, { resolve, reject }));
-      this.#receipts.set(entry, waiting);
-      // Events that are added one behind the other go together.
-      queueMicrotask(() => this.#sendOn());
-      return waiting;
+      await this.#room(event).finally(() => this.#queued--);
+      return this.#keep(event);
     });
     this.#turn = added.catch(() => {});
     return added;
   }
 
-  async #room(bytes) {
-    const { outboxBytes, patienceS } = this.#options;
+  #keep(event) {
+    const waiting = {};
+    waiting.receipt = new Promise((resolve, reject) => Object.assign(waiting, { resolve, reject }));
+    this.#receipts.set(this.#outbox.add(event), waiting);
+    queueMicrotask(() => this.#sendOn());
+    return waiting;
+  }
+
+  #hasRoom({ line }) {
+    const { bytes } = this.#outbox;
+    return !bytes || bytes + line.length <= this.#options.outboxBytes;
+  }
+
+  async #room(event) {
+    const { patienceS } = this.#options;
     const end = performance.now() + patienceS * 1000;
-    while (this.#outbox.bytes && this.#outbox.bytes + bytes > outboxBytes) {
+    this.#check();
+    while (!this.#hasRoom(event)) {
       const missing = this.gap === null ? "" : `, and number ${this.gap} is missing: send it first`;
       if (performance.now() >= end) throw new OutboxFullError(`no room in the outbox for ${patienceS} s${missing}; \`parade status\` says what the system waits for`);
       this.#connection?.ask?.();
