@@ -51,13 +51,15 @@ export class Kept {
 
   /** Everything below a rank is taken or given up. */
   passBy(wanted) {
-    if (!this.entries.some((each) => each.rank < wanted)) return;
-    const left = [];
-    for (const entry of this.entries) {
-      if (entry.rank < wanted) this.#spareIt(entry);
-      else left.push(entry);
+    const isPassed = ({ rank }) => rank < wanted;
+    const first = this.entries.findIndex((each) => !isPassed(each));
+    // As a rule they are the first ones, and the others stay as they are.
+    const passed = this.entries.splice(0, first < 0 ? Infinity : first);
+    if (this.entries.some(isPassed)) {
+      for (const entry of this.entries) if (isPassed(entry)) passed.push(entry);
+      this.entries = this.entries.filter((each) => !isPassed(each));
     }
-    this.entries = left;
+    for (const entry of passed) this.#spareIt(entry);
     let forgotten = 0;
     for (; this.#spareBytes > SPARE_BYTES; forgotten++) {
       const { line, rank } = this.#spare[forgotten];

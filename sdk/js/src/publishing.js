@@ -2,12 +2,14 @@
  * A connection of a source over `POST /events`, which answers as a WebSocket does: OK, NAK, ACK, NEXT, RESET.
  *
  * - One request at a time, so lines stay in order. An empty one asks where to go on, in place of HELLO.
- * - A request has at most as many lines as the answer can name refused ones.
+ * - A request has at most as many lines as the answer can name refused ones, and fewer bytes than a listener takes.
  */
 import { joined } from "./lines.js";
 import { refusal } from "./refusal.js";
 
 const LINES = 100;
+/** In characters, of which each is up to 3 bytes; a request may have 256 KiB. */
+const LENGTH = 65_536;
 
 /** As openWebSocket; `ask()` asks which number is wanted next, once all is sent. */
 export function openPublishing(url, producer, on) {
@@ -54,12 +56,19 @@ class Publishing {
     if (this.#isBusy) return;
     this.#isBusy = true;
     try {
-      do await this.#post(this.#queue.splice(0, LINES));
+      do await this.#post(this.#take());
       while (this.#queue.length && !this.signal.aborted);
     } catch (problem) {
       this.on.end(String(problem.cause ?? problem));
     }
     this.#isBusy = false;
+  }
+
+  #take() {
+    let [count, length] = [0, 0];
+    const { length: most } = this.#queue;
+    while (count < Math.min(LINES, most) && ((length += this.#queue[count].length) <= LENGTH || !count)) count++;
+    return this.#queue.splice(0, count);
   }
 
   async #post(lines) {

@@ -20,7 +20,7 @@ export class Way {
   }
 
   send(entries) {
-    this.#queue.push(...entries);
+    for (const entry of entries) this.#queue.push(entry);
   }
 
   /** The next lines to send, which count as sent. */

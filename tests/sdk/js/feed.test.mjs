@@ -210,3 +210,24 @@ test("publishing over HTTP: lines in order, refused ones by their number, and ag
   assert.deepEqual(bodies[1], [1, ["*|B|one", "*|B|bad", "*|B|three"]]);
   assert.deepEqual(bodies.slice(3).flatMap(([, lines]) => lines), ["*|B|bad", "*|B|five"]);
 });
+
+test("a request has at most 100 lines, and fewer bytes than a listener takes", deadline, async (context) => {
+  const sizes = [];
+  let taken = 0;
+  const address = await serving(context, async (request, answer) => {
+    const chunks = [];
+    for await (const chunk of request) chunks.push(chunk);
+    const body = Buffer.concat(chunks);
+    const count = body.toString().split("\n").length - 1;
+    sizes.push([count, body.length]);
+    answer.end(JSON.stringify({ accepted: count, next: (taken += count) + 1, history: "a", refused_lines: 0, refused: [] }));
+  });
+  const source = new Source(address, { transport: "http" });
+  for (let seq = 1; seq <= 250; seq++) await source.post(new Broadcast(null, { seq }));
+  for (let seq = 251; seq <= 280; seq++) await source.post(new Broadcast("€".repeat(20_000), { seq }));
+  await source.post(new Broadcast("x".repeat(70_000), { seq: 281 }));
+  await source.flush();
+  source.close();
+  assert.equal(taken, 281);
+  assert.ok(sizes.every(([count, size]) => count <= 100 && size <= 262_144));
+});

@@ -175,6 +175,32 @@ test("what Redis wants again is kept up to a bound, and beyond that is lost", ()
   assert.throws(() => kept.goBack(2, false), (error) => error instanceof LostError && error.wanted === 2);
 });
 
+test("lines that are passed out of order go, and the others stay in their order", () => {
+  const kept = new Kept();
+  for (const seq of [5, 1, 7, 2, 9]) kept.add(`${seq}|B\n`, seq, false);
+  kept.passBy(6);
+  assert.deepEqual(kept.waiting.map((each) => each.seq), [7, 9]);
+  assert.equal(kept.bytes, 8);
+  kept.passBy(100);
+  assert.deepEqual([kept.waiting.length, kept.bytes], [0, 0]);
+  kept.goBack(2, false);
+  assert.deepEqual(kept.waiting.map((each) => each.seq), [5, 7, 2, 9]);
+});
+
+test("a very full outbox is sent again in pieces", () => {
+  const outbox = new Outbox("");
+  for (let seq = 1; seq <= 300_000; seq++) outbox.add(new Broadcast(null, { seq }));
+  outbox.hello();
+  outbox.receive("OK a@1\n");
+  let [sent, lines] = [0, ""];
+  while ((lines = outbox.take())) {
+    assert.ok(lines.length <= 65_536);
+    sent += lines.length;
+  }
+  assert.equal(sent, outbox.bytes);
+  assert.equal(outbox.receive("ACK 300000\nNEXT 300001\n").length, 300_000);
+});
+
 test("a HELLO of its own that is answered late fences a producer once", () => {
   const outbox = new Outbox("me");
   outbox.hello();
