@@ -15,7 +15,7 @@ A frame's way, from the subscription to a client's socket:
      8  fanout/clients/users.py       _write: Users.reach makes users live whose join this batch has consumed.
      9  fanout/merge.py               Broadcasts.merged_with puts a user's own lines and the broadcasts into one order.
     10  fanout/clients/connection.py  connection.write is the transport's own method, or fills a buffer for a client
-                                      that is behind. Over the web (`fanout/clients/web/client.py`) it encodes them
+                                      that is behind. Over the web (`fanout/clients/web/speaking.py`) it encodes them
                                       first, those for all once.
     11  fanout/upstream/heartbeat.py  `written` has advanced, which the next heartbeat tells the sequencer.
 

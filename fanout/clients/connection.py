@@ -3,7 +3,7 @@
 Rules kept here:
 
 - The writer calls `connection.write(data)`, which over TCP is the transport's own method while the client keeps up: one
-  attribute lookup and no layer in between. Over the web it encodes what it is given (`web/client.py`).
+  attribute lookup and no layer in between. Over the web it encodes what it is given (`web/speaking.py`).
 - Once `pressure.py` checks a client that is behind, `write` fills a buffer here, since a transport takes more memory
   for the same bytes. From there they are handed to the transport in parts, in order.
 - A connection is among the users from its registration until it is closed or has ended, whichever comes first.

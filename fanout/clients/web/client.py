@@ -1,67 +1,32 @@
-"""One connection of the web port: its request, and what is written to it, encoded.
+"""One connection of the web port: its request, and what the client says.
 
 Rules kept here:
 
-- Whatever is put into the transport, or is held for it, is whole frames or blocks. So a ping or a pong may go between
-  any two.
 - What a client may cost is bounded as over TCP: a time for its request and its registration, its input is read with
   pauses, and its unsent bytes count.
 """
 
 import asyncio
-from collections.abc import Callable
 from http import HTTPStatus
 
-from fanout.clients.arrival import ArrivingClient
 from fanout.clients.registration import Registration
 from fanout.clients.web.answers import Headers, of_origin, preflight, refusal
 from fanout.clients.web.event_stream import EventStream
 from fanout.clients.web.port import WebPort
 from fanout.clients.web.request import WEBSOCKET, NotServedError, Request, RequestHead, registered
-from fanout.clients.web.websocket import CLOSE_S, WebSocket
+from fanout.clients.web.speaking import SpeakingClient
+from fanout.clients.web.websocket import WebSocket
 from runtime.edge.admission import RefusedError
 
 
-class WebClient(ArrivingClient):
+class WebClient(SpeakingClient):
     """One client's connection over HTTP: a WebSocket, an event stream, or a request that is not served."""
 
     def __init__(self, port: WebPort) -> None:
-        super().__init__(port.clients)
-        self._port = port
+        super().__init__(port)
         self._head: RequestHead | None = RequestHead(asyncio.get_running_loop())
-        self._speech: WebSocket | EventStream | None = None
         self._headers: Headers = {}
-        self._is_parting = False
-        self._keeping: asyncio.TimerHandle | None = None
-        self._put: Callable[[bytes], None]
-        self._encode: Callable[[bytes], bytes] = port.messages
-        self.write = self._write_encoded
         port.waits(self)
-
-    # Writing
-
-    def _write_to(self, take: Callable[[bytes], None]) -> None:
-        self._put = take
-
-    def _note_writes(self) -> None:
-        """`_write_encoded` does."""
-
-    def _write_encoded(self, data: bytes) -> None:
-        self.is_quiet = False
-        self._put(self._encode(data))
-
-    def _keep_alive(self) -> None:
-        if self._speech is None or self._is_parting:
-            return
-        self._keeping = asyncio.get_running_loop().call_later(self._speech.every_s, self._keep_alive)
-        if self.is_behind:
-            return
-        said = self._speech.keep_alive()
-        if said is None:
-            self._leave("no answer to a ping")
-            self.abort()
-        else:
-            self._put(said)
 
     # Its request
 
@@ -144,12 +109,6 @@ class WebClient(ArrivingClient):
         if complete and self._register(complete[0]) and self.opted_in:
             self._hear(complete[1])
 
-    # Its end
-
-    def close(self, reason: str = "", max_wait_ms: int = 0) -> None:
-        if not self._is_parting:
-            super().close(reason, max_wait_ms)
-
     def _say_refused(self, reason: str, status: HTTPStatus, wait_ms: int) -> None:
         self._is_parting = True
         if self._speech is None and wait_ms:  # a browser takes any other answer to an event stream as final
@@ -160,28 +119,6 @@ class WebClient(ArrivingClient):
         else:
             self._put(self._speech.refusal(reason, wait_ms))
 
-    def _say_last(self, reason: str) -> None:
-        self._is_parting = True
-        if self._speech is not None:
-            self._put(self._speech.last(reason))
-
-    def _end(self) -> None:
-        if isinstance(self._speech, WebSocket):
-            self._end_after(CLOSE_S, self._finish_if_sent)  # unless the client answers before
-        else:
-            self._finish()
-
-    def _finish_if_sent(self) -> None:
-        # What the client says meanwhile is read: closing a socket with unread input resets the connection.
-        if self.unsent_bytes():
-            self._end_after(CLOSE_S, self._finish_if_sent)
-        else:
-            self._finish()
-
-    def _finish(self) -> None:
-        self._cancel_deadline()
-        self._transport.close()
-
     def cut_off(self, reason: str) -> None:
         """End it without a word: another connection needs its place."""
         self._clients.log.info("client_refused", peer=self.peer, reason=reason)
@@ -189,6 +126,4 @@ class WebClient(ArrivingClient):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._port.waits_no_more(self)
-        if self._keeping is not None:
-            self._keeping.cancel()
         super().connection_lost(exc)

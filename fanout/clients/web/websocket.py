@@ -22,8 +22,6 @@ from fanout.clients.web.messages import messages
 from fanout.clients.web.request import WEBSOCKET, NotServedError, Request
 
 PING_S: Final = 20.0
-CLOSE_S: Final = 1.0
-"""How long the client may take to answer Close."""
 A_CHUNK: Final = 16
 """Frames in one piece of input from which the connection is paused: nobody needs as many."""
 

@@ -67,8 +67,9 @@ class Browser:
 
 
 @asynccontextmanager
-async def connected(line: str) -> AsyncIterator[tuple[ClientServer, WebClient, Browser]]:
-    loop, clients = asyncio.get_running_loop(), ClientServer(Context(load()), FanoutStats())
+async def connected(line: str, stall_s: float = 30) -> AsyncIterator[tuple[ClientServer, WebClient, Browser]]:
+    settings = load(client_stall_s=stall_s, node_patience_s=60)
+    loop, clients = asyncio.get_running_loop(), ClientServer(Context(settings), FanoutStats())
     port = WebPort(clients)
     made: list[WebClient] = []
 
@@ -118,7 +119,7 @@ async def test_who_falls_behind_gets_whole_frames_in_order_and_close_last() -> N
 @on_both_loops
 async def test_close_is_answered_or_waited_for_a_moment_only() -> None:
     for answers in (True, False):
-        async with connected("7") as (clients, client, browser):
+        async with connected("7", stall_s=30 if answers else 0.5) as (clients, client, browser):
             client.close(DRAIN)
             client.close(DRAIN)
             while not browser.ended:
