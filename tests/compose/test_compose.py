@@ -278,6 +278,7 @@ def test_one_port_serves_pages_and_programs_over_http(stack: Stack) -> None:
             assert json.load(answer)["accepted"] == 1
 
     with urllib.request.urlopen(f"http://{web}/events?user=77", timeout=30) as feed:
+        assert any(line.startswith(b"id: ") for line in feed), "the user is online from this line on"
         with websocket(f"ws://{web}/ws", compression=None) as connection:
             connection.send("77 after=now")
             position = str(connection.recv(30)).split()[1]

@@ -94,6 +94,7 @@ def test_web_ports_that_the_nodes_share_and_the_listeners() -> None:
         printed = f"; WebSocket and server-sent events on {on}:{port}; events over HTTP on {on}:{port - 1}; look inside"
         assert printed in up.first_line
         with urllib.request.urlopen(f"http://{on}:{port}/events?user=50", timeout=30) as feed:
+            assert any(line.startswith(b"id: ") for line in feed), "the user is online from this line on"
             with urllib.request.urlopen(f"http://{on}:{port - 1}/events", data=b"1|B\n", timeout=30) as answer:
                 assert json.load(answer)["accepted"] == 1
             assert any(line == b"data: 1|B\n" for line in feed)
