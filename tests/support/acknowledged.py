@@ -20,8 +20,15 @@ class AckedSource:
         self.told: list[str] = []
         self.acked = 0
         """The last ACK so far."""
-        self.send(f"{hello}\n".encode())
-        self.hello = self.line()
+        self._greet(hello)
+
+    def _greet(self, hello: str) -> None:
+        try:
+            self.send(f"{hello}\n".encode())
+            self.hello = self.line()
+        except OSError:
+            self.close()
+            raise
         self.told.clear()
 
     def send(self, data: bytes) -> None:

@@ -41,8 +41,12 @@ class WebSocketPeer:
         self._bytes = self.socket.makefile("rb")
         self.code: int | None = None
         self.pings = 0
-        self.socket.sendall(handshake(*headers))
-        self.head = self._head()
+        try:
+            self.socket.sendall(handshake(*headers))
+            self.head = self._head()
+        except OSError:
+            self.close()
+            raise
 
     def _head(self) -> bytes:
         head = b""
@@ -112,9 +116,7 @@ class WebSource(AckedSource):
         self._waiting: list[str] = []
         self.told: list[str] = []
         self.acked = 0
-        self.send(f"{hello}\n".encode())
-        self.hello = self.line()
-        self.told.clear()
+        self._greet(hello)
 
     @property
     def code(self) -> int | None:
