@@ -5,8 +5,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from parade_client import (
     Subscriber,
     parse_event,
 )
+from tests.sdk.front import in_front_of
 
 KIT = Path(__file__).parents[2] / "sdk" / "conformance"
 TRANSCRIPTS = json.loads((KIT / "transcripts.json").read_text())
@@ -80,9 +81,9 @@ def name_of(error: ParadeClientError) -> str:
     return next(name for name, kind in ERRORS.items() if isinstance(error, kind))
 
 
-async def follow(transcript: dict[str, Any], port: int) -> None:
+async def follow(transcript: dict[str, Any], address: str) -> None:
     """The application of a transcript for subscribers."""
-    feed = Subscriber(f"parade://127.0.0.1:{port}", transcript["user"], transcript["after"], patience_s=PATIENCE_S)
+    feed = Subscriber(address, transcript["user"], transcript["after"], patience_s=PATIENCE_S)
     found: list[dict[str, Any]] = []
     try:
         async with feed:
@@ -106,9 +107,9 @@ async def outcome(source: Source, line: str) -> str:
     return "taken"
 
 
-async def feed(transcript: dict[str, Any], port: int) -> None:
+async def feed(transcript: dict[str, Any], address: str) -> None:
     """The application of a transcript for sources."""
-    source = Source(f"parade://127.0.0.1:{port}", transcript["producer"], patience_s=PATIENCE_S)
+    source = Source(address, transcript["producer"], patience_s=PATIENCE_S)
     failed = False
     try:
         async with source:
@@ -122,12 +123,23 @@ async def feed(transcript: dict[str, Any], port: int) -> None:
         assert source.received == transcript["received"]
 
 
+@asynccontextmanager
+async def address_of(server: Server, transport: str) -> AsyncIterator[str]:
+    if transport == "tcp":
+        yield f"parade://127.0.0.1:{server.port}"
+    else:
+        async with in_front_of(server.port, transport) as port:
+            yield f"ws://127.0.0.1:{port}"
+
+
 @pytest.mark.parametrize("name", NAMES)
-async def test_the_library_passes(name: str) -> None:
+@pytest.mark.parametrize("transport", ["tcp", "websocket"])
+async def test_the_library_passes(transport: str, name: str) -> None:
     transcript = NAMES[name]
     application = follow if transcript["role"] == "subscriber" else feed
     with playing(name) as server:
-        await asyncio.wait_for(application(transcript, server.port), 2 * PATIENCE_S)
+        async with address_of(server, transport) as address:
+            await asyncio.wait_for(application(transcript, address), 2 * PATIENCE_S)
         assert await asyncio.to_thread(server.verdict) == {"transcript": name, "passed": True, "problem": None}
 
 

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 from parade_client import Broadcast, Source
-from parade_client.tcp import Connection, connect
+from parade_client.tcp import connect
 from parade_client.url import Address
 from parade_client.within import within
 from tests.sdk.test_sdk_peers import PATIENCE_S, serving
@@ -65,7 +65,7 @@ async def test_a_read_which_loses_nothing_by_it(count: int) -> None:
 
 async def test_a_read_goes_on_in_the_next_one_after_a_silence() -> None:
     async with serving() as server:
-        connection: Connection = await connect(Address("127.0.0.1", int(server.url.rpartition(":")[2])), PATIENCE_S)
+        connection = await connect(Address("127.0.0.1", int(server.url.rpartition(":")[2])), PATIENCE_S)
         peer = await server.next()
         assert await connection.read(0.01) is None
         await peer.say("one")

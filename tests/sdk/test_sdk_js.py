@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.sdk.js.front import in_front_of
+from tests.sdk.front import in_front_of
 from tests.sdk.test_conformance import NAMES, PATIENCE_S, playing
 
 PROGRAMS = Path(__file__).with_name("js")

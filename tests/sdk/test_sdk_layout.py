@@ -33,8 +33,21 @@ def imported(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_it_imports_the_standard_library_and_itself(path: Path) -> None:
     allowed = {*sys.stdlib_module_names} | ({"parade_client"} if path != SERVER else set())
+    allowed |= {"websockets"} if path.name == "websocket.py" else set()
     assert {name.partition(".")[0] for name in imported(FILES[path])} <= allowed
     assert PROJECT["dependencies"] == []
+    assert PROJECT["optional-dependencies"] == {"websocket": ["websockets>=15"]}
+
+
+def test_without_the_extra_a_web_address_is_refused_with_a_hint() -> None:
+    program = (
+        "import sys; sys.modules['websockets'] = None; import parade_client as p; p.Source('parade://h')\n"
+        "try: p.Subscriber('ws://h', 1)\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, cwd=LIBRARY.parent, check=True, capture_output=True, text=True, timeout=60)
+    assert found.stdout == "ws://h:80/ws needs the package websockets: pip install 'parade-client[websocket]'\n"
 
 
 def test_the_rest_does_not_import_it() -> None:
@@ -75,12 +88,13 @@ def test_classes_and_functions_of_the_library_are_short() -> None:
     assert long == []
 
 
-def test_the_wheel_has_each_file_of_the_library_and_needs_no_other_package(tmp_path: Path) -> None:
+def test_the_wheel_has_each_file_of_the_library_and_needs_no_package_but_the_extra(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(command, cwd=LIBRARY.parent, check=True, capture_output=True, timeout=120)
     (built,) = tmp_path.iterdir()
     with zipfile.ZipFile(built) as wheel:
         (metadata,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
-        assert b"Requires-Dist" not in wheel.read(metadata)
+        needed = re.findall(rb"^Requires-Dist: (.*)$", wheel.read(metadata), re.MULTILINE)
+        assert needed == [b"websockets>=15; extra == 'websocket'"]
         there = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert there == {f"parade_client/{path.name}" for path in LIBRARY.iterdir() if path.suffix in {".py", ".typed"}}

@@ -420,11 +420,14 @@ def test_a_return_is_spread_over_the_time_that_the_server_says() -> None:
         ("parade://example.org", Address("example.org", 9099)),
         ("parade://127.0.0.1:9099/", Address("127.0.0.1", 9099)),
         ("parade://[::1]:7", Address("::1", 7)),
+        ("ws://127.0.0.1:9098", Address("127.0.0.1", 9098, "ws", "/ws")),
+        ("ws://[::1]/", Address("::1", 80, "ws", "/ws")),
+        ("wss://example.org/feeds/", Address("example.org", 443, "wss", "/feeds/ws")),
     ],
 )
 def test_an_address(text: str, address: Address) -> None:
-    assert parse(text, 9099) == address
-    assert parse(str(address), 1) == address
+    assert parse(text, 9099, "ws") == address
+    assert parse(str(address).removesuffix("/ws"), 1, "ws") == address
 
 
 @pytest.mark.parametrize(
@@ -432,11 +435,12 @@ def test_an_address(text: str, address: Address) -> None:
     [
         *("127.0.0.1:9099", "http://127.0.0.1:9099", "parade://", "parade://:9099", "parade://host:port", ""),
         *("parade://host:99999", "parade://host/path", "parade://me@host", "parade://host?x=1", "parade://[::1"),
+        *("ws://", "ws://host?token=1", "ws://me@host", "wss://host#x", "ws://host:x"),
     ],
 )
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="is no address such as 'parade://"):
-        parse(text, 9099)
+        parse(text, 9099, "ws")
 
 
 @pytest.mark.parametrize("patience_s", [0, -1, math.nan])

@@ -14,6 +14,7 @@ import pytest
 
 from parade_client import Broadcast, Event, Follow, PrivateMessage, Source, StatusUpdate, Subscriber
 from tests.support.deployment import Deployment, running, wait_until
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -88,20 +89,39 @@ class Sender:
         await asyncio.to_thread(wait_until, lambda: system.state("released") > wanted, "events flow", PATIENCE_S)
 
 
-def kill_one(system: Deployment, service: str) -> None:
+class Ports:
+    """Where nodes and listeners of a deployment serve the library."""
+
+    def __init__(self, system: Deployment, transport: str) -> None:
+        self._web = {"fanout": free_port(), "listener": free_port()} if transport == "websocket" else {}
+        self._tcp = {"fanout": system.client_port, "listener": system.event_port}
+
+    def address(self, service: str) -> str:
+        """The address for the library."""
+        if self._web:
+            return f"ws://127.0.0.1:{self._web[service]}"
+        return f"parade://127.0.0.1:{self._tcp[service]}"
+
+    def start(self, system: Deployment, service: str) -> None:
+        """Start a process; returns when it serves."""
+        opened = f'"port": {self._web.get(service, self._tcp[service])}'
+        before = system.log.read_text().count(opened)
+        system.start(service, web_port=self._web.get(service, 0))
+        wait_until(lambda: system.log.read_text().count(opened) > before, f"a {service} listens")
+
+
+def kill_one(system: Deployment, service: str, ports: Ports) -> None:
     """Kill a process of a service, and start another one in its place."""
     victim = system.of(service)[0]
     victim.send_signal(signal.SIGKILL)
     victim.wait()
-    before = system.logged("listening")
-    system.start(service)
-    wait_until(lambda: system.logged("listening") > before, f"another {service} listens")
+    ports.start(system, service)
 
 
 @asynccontextmanager
-async def feeds(system: Deployment) -> AsyncIterator[list[Subscriber]]:
+async def feeds(address: str) -> AsyncIterator[list[Subscriber]]:
     """A feed of each user."""
-    found = [Subscriber(f"parade://127.0.0.1:{system.client_port}", user, patience_s=PATIENCE_S) for user in USERS]
+    found = [Subscriber(address, user, patience_s=PATIENCE_S) for user in USERS]
     try:
         for each in found:
             await each.__aenter__()
@@ -111,18 +131,19 @@ async def feeds(system: Deployment) -> AsyncIterator[list[Subscriber]]:
             await each.close()
 
 
-async def everything(system: Deployment, producer: str | None) -> tuple[list[Event], dict[int, list[Event]]]:
+async def everything(
+    system: Deployment, ports: Ports, producer: str | None
+) -> tuple[list[Event], dict[int, list[Event]]]:
     """What was sent, and what each user has received, while parts are killed."""
-    async with feeds(system) as open_feeds:
+    async with feeds(ports.address("fanout")) as open_feeds:
         following = [asyncio.ensure_future(followed(each)) for each in open_feeds]
-        url = f"parade://127.0.0.1:{system.event_port}"
-        async with Source(url, producer, outbox_bytes=64 * 1024, patience_s=PATIENCE_S) as source:
+        async with Source(ports.address("listener"), producer, outbox_bytes=64 * 1024, patience_s=PATIENCE_S) as source:
             sender = Sender(source, has_numbers=producer is None)
             sending = asyncio.ensure_future(sender.run())
             for _ in range(ROUNDS):
                 for service in ("fanout", "listener"):
                     await sender.flows(system)
-                    await asyncio.to_thread(kill_one, system, service)
+                    await asyncio.to_thread(kill_one, system, service, ports)
             sender.stop = True
             await asyncio.wait_for(sending, PATIENCE_S)
             if producer is not None:
@@ -138,13 +159,19 @@ def assert_each_once(sent: list[Event], user: int, received: list[Event], key: C
     assert numbers == sorted(set(numbers))
 
 
-@pytest.mark.parametrize("numbering", ["sources", "parade"])
+@pytest.mark.parametrize(("numbering", "transport"), [("sources", "tcp"), ("parade", "tcp"), ("parade", "websocket")])
 async def test_every_event_comes_once_while_nodes_and_listeners_are_killed(
-    numbering: str, valkey_url: str, namespace: str, tmp_path: Path
+    numbering: str, transport: str, valkey_url: str, namespace: str, tmp_path: Path
 ) -> None:
     producer = "orders-7" if numbering == "parade" else None
-    with running(valkey_url, namespace, tmp_path / "log", numbering=numbering) as system:
-        sent, received = await everything(system, producer)
+    with running(valkey_url, namespace, tmp_path / "log", fanouts=0, numbering=numbering) as system:
+        ports = Ports(system, transport)
+        (without_web,) = system.of("listener")
+        for service in ("fanout", "fanout", "listener"):
+            ports.start(system, service)
+        without_web.terminate()
+        without_web.wait()
+        sent, received = await everything(system, ports, producer)
         for user, events in received.items():
             if producer is None:
                 assert_each_once(sent, user, events, lambda event: event.line)

@@ -13,9 +13,11 @@
     reconnect.py    how long to wait before the next connection (pure)
     courier.py      carries what is in an outbox, over one connection after another
     dial.py         one connection after another, as long as there is patience
+    connection.py   what a connection does, over any transport
     tcp.py          a connection over TCP
+    websocket.py    a connection over WebSocket
     within.py       a wait with a deadline
-    url.py          parade://host:9099 (pure)
+    url.py          parade://host:9099, ws://host:9098 (pure)
 
 The protocol is specified in Parade's `docs/protocol.md`. No module has state of its own, and nothing starts a thread.
 """

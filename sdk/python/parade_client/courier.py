@@ -10,12 +10,12 @@ Rules kept here:
 import asyncio
 from collections.abc import Callable
 
+from parade_client.connection import Connection
 from parade_client.dial import ANSWER_S, Dialer
 from parade_client.errors import DeniedError
 from parade_client.kept import Entry
 from parade_client.lines import LASTING
 from parade_client.outbox import Outbox
-from parade_client.tcp import Connection
 
 SILENCE_S = 30.0
 

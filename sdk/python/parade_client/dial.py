@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 
 from parade_client import tcp
+from parade_client.connection import Connection
 from parade_client.errors import UnreachableError
 from parade_client.reconnect import Pauses
 from parade_client.url import Address
@@ -21,6 +23,7 @@ class Dialer:
         if not patience_s > 0:
             raise ValueError(f"patience_s is the seconds for which there may be no answer, and not {patience_s}")
         self.address = address
+        self._transport = _transport_of(address)
         self.patience_s = patience_s
         self._pauses = Pauses(random.SystemRandom().random)
         self._since: float | None = None
@@ -37,7 +40,7 @@ class Dialer:
         self._problem = problem
         self._next_try = now() + self._pauses.next_s(max_wait_ms)
 
-    async def dial(self) -> tcp.Connection | None:
+    async def dial(self) -> Connection | None:
         """Wait until the next try is due, and make it; None when it failed. Raises UnreachableError."""
         self._since = now() if self._since is None else self._since
         end = self._since + self.patience_s
@@ -48,10 +51,24 @@ class Dialer:
                 "is it running, and is this the right port?"
             )
         try:
-            return await tcp.connect(self.address, min(ANSWER_S, end - now()))
+            return await self._transport(self.address, min(ANSWER_S, end - now()))
         except OSError as problem:
             self.ended(str(problem))
             return None
+
+
+def _transport_of(address: Address) -> Callable[[Address, float], Awaitable[Connection]]:
+    if address.scheme == "parade":
+        return tcp.connect
+    try:
+        from parade_client import websocket  # what it needs is an extra
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "websockets":
+            raise
+        raise ModuleNotFoundError(
+            f"{address} needs the package websockets: pip install 'parade-client[websocket]'", name="websockets"
+        ) from None
+    return websocket.connect
 
 
 def now() -> float:

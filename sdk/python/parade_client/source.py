@@ -49,7 +49,7 @@ class Source:
             raise ValueError(f"the name of a producer is 1 to 64 of A-Z a-z 0-9 . _ -, and not {producer!r}")
         self._patience_s = patience_s
         self._outbox = Outbox(producer or "", outbox_bytes)
-        dialer = Dialer(url.parse(address, url.EVENT_PORT), patience_s)
+        dialer = Dialer(url.parse(address, url.EVENT_PORT, "source"), patience_s)
         self._courier = Courier(dialer, self._outbox, self._hear, self._fail)
         self._receipts: dict[int, asyncio.Future[None]] = {}
         """By ordinal, of each line that is not done."""

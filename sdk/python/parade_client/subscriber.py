@@ -16,12 +16,12 @@ import asyncio
 from types import TracebackType
 
 from parade_client import url
+from parade_client.connection import Connection
 from parade_client.cursor import Cursor, Reset
 from parade_client.dial import ANSWER_S, PATIENCE_S, Dialer, now
 from parade_client.errors import DeniedError, ProtocolError
 from parade_client.events import MAX_ID, Event
 from parade_client.lines import LASTING
-from parade_client.tcp import Connection
 from parade_client.within import within
 
 SILENCE_S = 30.0
@@ -39,7 +39,7 @@ class Subscriber:
     def __init__(self, address: str, user: int, after: str | None = None, *, patience_s: float = PATIENCE_S) -> None:
         if not 1 <= user <= MAX_ID:
             raise ValueError(f"a user id has 1 to 20 digits and is not 0: {user}")
-        self._dialer = Dialer(url.parse(address, url.CLIENT_PORT), patience_s)
+        self._dialer = Dialer(url.parse(address, url.CLIENT_PORT, "ws"), patience_s)
         self._cursor = Cursor(user, after)
         self._connection: Connection | None = None
         self._answer_due = 0.0

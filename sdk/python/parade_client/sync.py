@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from parade_client import source, subscriber
+from parade_client.connection import CLOSE_S
 from parade_client.cursor import Reset
 from parade_client.dial import PATIENCE_S
 from parade_client.events import Event
-from parade_client.tcp import CLOSE_S
 from parade_client.within import within
 
 T = TypeVar("T")
