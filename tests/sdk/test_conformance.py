@@ -5,8 +5,8 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from parade_client import (
     Subscriber,
     parse_event,
 )
-from tests.sdk.front import in_front_of
 
 KIT = Path(__file__).parents[2] / "sdk" / "conformance"
 TRANSCRIPTS = json.loads((KIT / "transcripts.json").read_text())
@@ -123,23 +122,14 @@ async def feed(transcript: dict[str, Any], address: str) -> None:
         assert source.received == transcript["received"]
 
 
-@asynccontextmanager
-async def address_of(server: Server, transport: str) -> AsyncIterator[str]:
-    if transport == "tcp":
-        yield f"parade://127.0.0.1:{server.port}"
-    else:
-        async with in_front_of(server.port, transport) as port:
-            yield f"ws://127.0.0.1:{port}"
-
-
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("transport", ["tcp", "websocket"])
+@pytest.mark.parametrize("transport", ["tcp", "ws"])
 async def test_the_library_passes(transport: str, name: str) -> None:
     transcript = NAMES[name]
     application = follow if transcript["role"] == "subscriber" else feed
-    with playing(name) as server:
-        async with address_of(server, transport) as address:
-            await asyncio.wait_for(application(transcript, address), 2 * PATIENCE_S)
+    with playing(name, "--transport", transport) as server:
+        address = f"{'parade' if transport == 'tcp' else 'ws'}://127.0.0.1:{server.port}"
+        await asyncio.wait_for(application(transcript, address), 2 * PATIENCE_S)
         assert await asyncio.to_thread(server.verdict) == {"transcript": name, "passed": True, "problem": None}
 
 

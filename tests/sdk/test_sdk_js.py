@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from tests.sdk.front import in_front_of
 from tests.sdk.test_conformance import NAMES, PATIENCE_S, playing
 
 PROGRAMS = Path(__file__).with_name("js")
 LIBRARY = Path(__file__).parents[2] / "sdk" / "js"
 SUBSCRIBERS = [name for name, each in NAMES.items() if each["role"] == "subscriber"]
-CASES = [(name, "websocket") for name in NAMES] + [(name, "sse") for name in SUBSCRIBERS]
+CASES = [(name, "ws") for name in NAMES] + [(name, "sse") for name in SUBSCRIBERS]
 CANT_SAY_BYE = {"passed": False, "problem": "connection 1: the library closed the connection after b''"}
 """Over server-sent events nothing can be said."""
 
@@ -53,10 +52,9 @@ def wanted(transcript: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("name", "transport"), CASES)
 async def test_the_library_passes(name: str, transport: str) -> None:
     transcript = NAMES[name]
-    with playing(name) as server:
-        async with in_front_of(server.port, transport) as port:
-            found = json.loads(await node("play.mjs", transport, str(port), given=json.dumps(transcript)))
-            verdict = await asyncio.to_thread(server.verdict)
+    with playing(name, "--transport", transport) as server:
+        found = json.loads(await node("play.mjs", transport, str(server.port), given=json.dumps(transcript)))
+        verdict = await asyncio.to_thread(server.verdict)
     received = found.pop("received", 0)
     assert found == wanted(transcript)
     assert received == transcript.get("received", received)

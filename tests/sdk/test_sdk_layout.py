@@ -15,8 +15,8 @@ from tests.unit.test_layout import CLASS_LINES, FUNCTION_LINES, IO, PRODUCT, lin
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "sdk" / "python" / "parade_client"
-SERVER = ROOT / "sdk" / "conformance" / "server.py"
-FILES = {path: ast.parse(path.read_text()) for path in [*sorted(LIBRARY.rglob("*.py")), SERVER]}
+KIT = sorted((ROOT / "sdk" / "conformance").glob("*.py"))
+FILES = {path: ast.parse(path.read_text()) for path in [*sorted(LIBRARY.rglob("*.py")), *KIT]}
 PURE = ("cursor", "errors", "events", "kept", "lines", "outbox", "reconnect", "url", "way")
 PROJECT = tomllib.loads((ROOT / "sdk" / "python" / "pyproject.toml").read_text())["project"]
 
@@ -32,7 +32,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_it_imports_the_standard_library_and_itself(path: Path) -> None:
-    allowed = {*sys.stdlib_module_names} | ({"parade_client"} if path != SERVER else set())
+    allowed = {*sys.stdlib_module_names} | ({path.stem for path in KIT} if path in KIT else {"parade_client"})
     allowed |= {"websockets"} if path.name == "websocket.py" else set()
     assert {name.partition(".")[0] for name in imported(FILES[path])} <= allowed
     assert PROJECT["dependencies"] == []

@@ -14,7 +14,10 @@ README = ROOT / "sdk" / "python" / "README.md"
 def test_the_examples(valkey_url: str, namespace: str, tmp_path: Path) -> None:
     text = re.sub(r"^```.*$", "", README.read_text(), flags=re.MULTILINE)
     with running(valkey_url, namespace, tmp_path / "log", fanouts=1) as system:
-        for documented, port in (("9099", system.client_port), ("9090", system.event_port)):
+        ports = {"9099": system.client_port, "9090": system.event_port}
+        for documented, service in (("9098", "fanout"), ("9097", "listener")):
+            ports[documented] = system.start_web(service)
+        for documented, port in ports.items():
             text = text.replace(f"127.0.0.1:{documented}", f"127.0.0.1:{port}")
         examples = doctest.DocTestParser().get_doctest(text, {}, "README", str(README), 0)
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)

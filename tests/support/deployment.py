@@ -97,6 +97,13 @@ class Deployment:
         self.processes.append(process)
         return process
 
+    def start_web(self, service: str) -> int:
+        """Start a node or a listener with a web port, and wait until that is open; returns the port."""
+        port = free_port()
+        self.start(service, web_port=port)
+        wait_until(lambda: f'"port": {port}' in self.log.read_text(), f"the web port of a {service} is open")
+        return port
+
     def start_all(self, fanouts: int = 2) -> None:
         """Start a sequencer, fanout nodes and a listener, and wait until all are ready."""
         for service in ["sequencer", *["fanout"] * fanouts, "listener"]:

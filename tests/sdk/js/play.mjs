@@ -4,7 +4,7 @@ import { DeniedError, FencedError, ProtocolError, RefusedError, Source, Subscrib
 
 const [transport, port] = process.argv.slice(2);
 const transcript = JSON.parse(readFileSync(0, "utf8"));
-const options = { transport, patienceS: 60 };
+const options = { transport: transport === "ws" ? "websocket" : transport, patienceS: 60 };
 const address = `http://127.0.0.1:${port}`;
 const USERS = ["follower", "sender", "author", "followed", "recipient"];
 
