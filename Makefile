@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install demo test test-unit test-fast test-compose soak blast mutants check format bench bench-plots bench-compare lock clean
+.PHONY: help install demo test test-unit test-fast test-compose soak soak-sdk blast mutants check format bench bench-plots bench-compare lock clean
 COMPOSE_TESTS = $(BIN)/python -m pytest tests/compose $(ARGS)
 .DEFAULT_GOAL := help
 
@@ -30,6 +30,9 @@ test-compose: .venv/installed-dev ## the compose file on a real engine; ENGINE=s
 
 soak: .venv/installed-dev ## random faults against the whole system: MINUTES=30, ARGS="--seed 1 --json"
 	$(BIN)/python -m tests.system.chaos --minutes $(or $(MINUTES),30) $(ARGS)
+
+soak-sdk: .venv/installed-dev ## both client libraries while nodes and listeners are killed: MINUTES=10, ARGS="--json"
+	$(BIN)/python -m tests.sdk.soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 blast: .venv/installed-dev ## how long clients of healthy nodes wait while another part is sick: ARGS="--rate 10000 --json"
 	@$(BIN)/python -m tests.system.blast $(ARGS)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.sdk.programs import PROGRAMS
 from tests.sdk.test_conformance import NAMES, PATIENCE_S, playing
 
-PROGRAMS = Path(__file__).with_name("js")
 LIBRARY = Path(__file__).parents[2] / "sdk" / "js"
 SUBSCRIBERS = [name for name, each in NAMES.items() if each["role"] == "subscriber"]
 CASES = [(name, "ws") for name in NAMES] + [(name, "sse") for name in SUBSCRIBERS]

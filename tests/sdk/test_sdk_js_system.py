@@ -5,13 +5,11 @@ Subscribers run over WebSocket and over server-sent events; the source takes wha
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.sdk.test_sdk_js import PROGRAMS
+from tests.sdk.programs import begin, is_open, output, program
 from tests.support.deployment import Deployment, running, wait_until
 from tests.support.servers import free_port
 
@@ -20,27 +18,6 @@ pytestmark = pytest.mark.slow
 ROUNDS = 3
 EVENTS_A_ROUND = 200
 PATIENCE_S = 120.0
-
-
-@asynccontextmanager
-async def program(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program for Node, killed when the block ends."""
-    pipe = subprocess.PIPE
-    command = ["node", "--experimental-websocket", "--no-warnings", *arguments]
-    process = await asyncio.create_subprocess_exec(*command, cwd=PROGRAMS, stdin=pipe, stdout=pipe)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()  # wait() alone would wait for somebody to read
-
-
-async def output(process: asyncio.subprocess.Process) -> list[str]:
-    """Everything that it prints, once its input has ended."""
-    printed, _ = await asyncio.wait_for(process.communicate(b""), PATIENCE_S)
-    assert process.returncode == 0, printed[-500:]
-    return printed.decode().splitlines()
 
 
 def start(system: Deployment, service: str, port: int) -> "subprocess.Popen[bytes]":
@@ -75,6 +52,7 @@ async def test_every_event_comes_once_while_nodes_and_listeners_are_killed(
     ports = {"fanout": free_port(), "listener": free_port()}
     address = {service: f"http://127.0.0.1:{port}" for service, port in ports.items()}
     producer = ["orders-7"] if numbering == "parade" else []
+    name = "orders-7 " if producer else ""
     with running(valkey_url, namespace, tmp_path / "log", fanouts=0, numbering=numbering) as system:
         processes = {service: start(system, service, port) for service, port in ports.items()}
         async with (
@@ -83,14 +61,12 @@ async def test_every_event_comes_once_while_nodes_and_listeners_are_killed(
             program("publish.mjs", address["listener"], *producer) as source,
         ):
             for feed in (one, other):
-                assert feed.stdout is not None
-                assert await asyncio.wait_for(feed.stdout.readline(), PATIENCE_S) == b"open\n"
-            assert source.stdin is not None
-            source.stdin.write(b"go\n")
+                await is_open(feed, PATIENCE_S)
+            await begin(source)
             await asyncio.to_thread(kill_in_turn, system, ports, processes)
-            (sent,) = await output(source)
-            found = [await output(feed) for feed in (one, other)]
-    payloads = [*map(str, range(1, int(sent))), "the last one"]
+            (sent,) = await output(source, PATIENCE_S)
+            found = [await output(feed, PATIENCE_S) for feed in (one, other)]
+    payloads = [*(f"{name}{number}" for number in range(1, int(sent))), "the last one"]
     owed = [f"{seq}|B|{payload}" for seq, payload in enumerate(payloads, 1)]
     assert len(owed) > 2 * ROUNDS * EVENTS_A_ROUND
     assert found == [owed, owed]
