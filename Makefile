@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help install demo test test-unit test-fast test-compose soak soak-sdk blast mutants check format bench bench-plots bench-compare lock clean
+.PHONY: help install demo example test test-unit test-fast test-compose soak soak-sdk blast mutants check format bench bench-plots bench-compare lock clean
 COMPOSE_TESTS = $(BIN)/python -m pytest tests/compose $(ARGS)
 .DEFAULT_GOAL := help
 
@@ -13,6 +13,9 @@ help: ## list the targets
 install: .venv/installed ## make .venv with the parade command
 demo: install ## run the whole system on a million events and check every byte
 	@$(BIN)/parade demo
+
+example: install ## a small social feed in the browser, on Parade: examples/feed
+	@$(BIN)/python examples/feed/run.py $(ARGS)
 
 test: .venv/installed-dev ## all tests (redis-server, redis-cli and chromium are used where they are installed)
 	$(BIN)/python -m pytest $(ARGS)

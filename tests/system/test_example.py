@@ -1,0 +1,183 @@
+"""The example of a social feed, as two people in a browser use it; and what its backend refuses."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.browser import Browser, chromium
+from tests.support.deployment import PATIENCE_S, ROOT, wait_until
+from tests.support.servers import free_port, free_ports_in_a_row
+from tests.support.up import clean_environment
+
+pytestmark = pytest.mark.slow
+
+ADA, GRACE = "1", "2"
+
+
+@dataclass(frozen=True)
+class Example:
+    """The example, started as `make example` does."""
+
+    process: "subprocess.Popen[str]"
+    page: str
+
+    def pids(self, of: str) -> list[int]:
+        """Its processes whose command line has this text."""
+        listing = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        rows = [line.split(None, 2) for line in listing.stdout.splitlines()]
+        family = {self.process.pid}
+        for _ in range(3):
+            family |= {int(pid) for pid, ppid, _ in rows if int(ppid) in family}
+        return [int(pid) for pid, _, args in rows if int(pid) in family - {self.process.pid} and of in args]
+
+    def do(self, **act: object) -> int:
+        """Send what a page would; returns the status."""
+        return self.post(json.dumps(act).encode())
+
+    def post(self, body: bytes) -> int:
+        connection = http.client.HTTPConnection(self.page.removeprefix("http://"), timeout=PATIENCE_S)
+        try:
+            connection.request("POST", "/events", body)
+            answer = connection.getresponse()
+            assert answer.read(), "a reason"
+            return answer.status
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running_example(**more: str) -> Iterator[Example]:
+    port, event_port, web_port = free_port(), free_port(), free_ports_in_a_row(2) + 1
+    ports = {"--event-port": event_port, "--client-port": free_port(), "--redis-port": free_port()}
+    own = {"FEED_PORT": str(port), "FEED_PARADE_WEB_PORT": str(web_port)}
+    own |= {"FEED_PARADE_LISTENER": f"parade://127.0.0.1:{event_port}"} | more
+    command = [sys.executable, str(ROOT / "examples" / "feed" / "run.py")]
+    command += [str(word) for pair in ports.items() for word in pair]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(**own)) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().startswith(f"open http://127.0.0.1:{port}/#1 ")
+            yield Example(process, f"http://127.0.0.1:{port}")
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+class Window:
+    """One window, in which somebody has the feed open."""
+
+    def __init__(self, browser: Browser, page: str, who: str, *, is_first: bool) -> None:
+        if not is_first:
+            browser.driver.switch_to.new_window("tab")
+        self._browser = browser
+        self.handle = browser.driver.current_window_handle
+        browser.open(f"{page}/#{who}")
+        browser.wait_for("document.querySelectorAll('#people li').length === 5")
+        # The place of the feed is stored with the first item; until then nothing on the page tells that it is open.
+
+    def look(self) -> Browser:
+        self._browser.driver.switch_to.window(self.handle)
+        return self._browser
+
+    def say(self, text: str, to: str = "") -> None:
+        fields = {"to": to, "text": text}
+        fill = ", ".join(f"document.getElementById('{name}').value = {json.dumps(fields[name])}" for name in fields)
+        self.look().run(f"({fill}, document.querySelector('#say button').click())")
+        self.wait_for(f"You to {'your followers' if not to else ''}")
+
+    def press(self, label: str) -> None:
+        """Press a button by its name for screen readers, and wait until it is done."""
+        self.look().run(f"document.querySelector('[aria-label={json.dumps(label)}]').click()")
+        before, after = ("Follow", "Unfollow") if label.startswith("Follow") else ("Unfollow", "Follow")
+        self.look().wait_for(f"document.querySelector('[aria-label={json.dumps(label.replace(before, after))}]')")
+
+    def items(self) -> list[str]:
+        """What it shows, the newest first."""
+        cards = "[...document.querySelectorAll('#feed li')].map(each => each.innerText.replace(/\\n+/g, ' / '))"
+        return [str(each) for each in self.look().run(cards)]
+
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: any(text in each for each in self.items()), f"{text} is shown", PATIENCE_S)
+
+    def texts(self) -> list[str]:
+        """What others have said, the oldest first."""
+        return [
+            each.split(" / ")[2] for each in reversed(self.items()) if "You to" not in each and "follows" not in each
+        ]
+
+
+def online(example: Example, window: Window, who: str, by: str) -> None:
+    """Wait until a window is served: somebody sends until something has come."""
+    for number in range(100):
+        assert example.do(kind="message", **{"from": int(by), "to": int(who)}, text=f"are you there? {number}") == 201
+        if window.items():
+            return
+    raise AssertionError(f"{who} is not served")
+
+
+def test_two_people_and_a_node_that_is_killed() -> None:
+    with running_example() as example, chromium() as browser:
+        ada = Window(browser, example.page, ADA, is_first=True)
+        grace = Window(browser, example.page, GRACE, is_first=False)
+        online(example, ada, ADA, by="3")
+        online(example, grace, GRACE, by="3")
+        grace.press("Follow Ada")
+        ada.wait_for("Grace follows you")
+        ada.say("an engine & <b>a|programme</b>\nin two lines")
+        grace.wait_for("an engine & <b>a|programme</b> / in two lines")
+        grace.say("to you alone", to=ADA)
+        ada.wait_for("to you alone")
+
+        for pid in example.pids("-m fanout"):
+            os.kill(pid, signal.SIGKILL)
+        said = [f"said {number}" for number in range(8)]
+        for text in said:
+            assert example.do(kind="post", **{"from": 1}, text=text) == 201
+        grace.wait_for(said[-1])
+        assert [text for text in grace.texts() if text.startswith("said")] == said
+
+        grace.look().driver.refresh()
+        browser.wait_for("document.querySelectorAll('#feed li').length > 8")
+        assert example.do(kind="post", **{"from": 1}, text="after a reload") == 201
+        grace.wait_for("after a reload")
+        assert [text for text in grace.texts() if text.startswith(("said", "after"))] == [*said, "after a reload"]
+
+        grace.press("Unfollow Ada")
+        assert example.do(kind="post", **{"from": 1}, text="nobody hears this") == 201
+        assert example.do(kind="message", **{"from": 1, "to": 2}, text="the end") == 201
+        grace.wait_for("the end")
+        assert "nobody hears this" not in grace.texts()
+        complaints = [each for window in (ada, grace) for each in window.look().complaints()]
+        # A connection that was refused while no node was there is the browser's own note, and nothing of the page's.
+        assert [each for each in complaints if "ERR_CONNECTION_REFUSED" not in each and "WebSocket" not in each] == []
+
+
+def test_what_the_backend_refuses_and_how_it_ends() -> None:
+    with running_example() as example:
+        wrong: list[dict[str, object]] = [
+            {},
+            {"kind": "shout", "from": 1},
+            {"kind": "follow", "from": 1, "to": 99},
+            {"kind": "follow", "from": "1", "to": 2},
+            {"kind": "post", "from": 1, "text": " "},
+            {"kind": "post", "from": 1, "text": "x" * 501},
+            {"kind": "post", "from": 7, "text": "x"},
+            {"kind": "post", "from": 1, "text": 5},
+        ]
+        assert [example.do(**each) for each in wrong] == [400] * len(wrong)
+        assert [example.post(body) for body in (b"", b"{", b"[]", b'"x"', b"\xff")] == [400] * 5
+        children = example.pids("")
+        example.process.send_signal(signal.SIGINT)
+        assert example.process.wait(PATIENCE_S) == 0
+        wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "nothing is left")
