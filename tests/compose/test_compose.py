@@ -226,12 +226,12 @@ def test_the_readmes_commands_end_in_a_verified_simulation_at_scale_3(stack: Sta
     assert len(stack.containers("fanout")) == 3
 
 
-def test_only_the_two_ports_are_published_and_no_service_runs_as_root(stack: Stack) -> None:
+def test_only_the_balancers_ports_are_published_and_no_service_runs_as_root(stack: Stack) -> None:
     for service in ("redis", "listener", "sequencer", "fanout", "balancer"):
         for container in stack.containers(service):
             ports = subprocess.run(["docker", "port", container], capture_output=True, text=True, check=True).stdout
             published = sorted(line.rpartition(" ")[2] for line in ports.splitlines())
-            wanted = [f"127.0.0.1:{port}" for port in sorted((stack.event_port, stack.client_port))]
+            wanted = [f"127.0.0.1:{port}" for port in (stack.event_port, stack.client_port, stack.web_port)]
             assert published == (sorted(wanted) if service == "balancer" else [])
     for service in ("listener", "sequencer", "fanout"):
         assert stack.compose("exec", "-T", service, "id", "-u").strip() == "10001"
