@@ -46,6 +46,13 @@ class Browser:
         for kind in ("keyDown", "keyUp"):
             self._control("Input.dispatchKeyEvent", {"type": kind, "key": key})
 
+    def freeze(self) -> None:
+        """Freeze the page, as the browser does with tabs that nobody looks at."""
+        self._control("Page.setWebLifecycleState", {"state": "frozen"})
+
+    def thaw(self) -> None:
+        self._control("Page.setWebLifecycleState", {"state": "active"})
+
     def complaints(self) -> list[str]:
         """Errors and policy violations that the page has logged since the last call."""
         return [f"{entry['source']}: {entry['message']}" for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]

@@ -52,7 +52,7 @@ export class Dialer {
 
   /** Wait for what comes next, or do what is due. Throws the errors that end it all. */
   async step() {
-    this.#unwatch ??= watchPage(() => this.#hide(), () => this.#show());
+    this.#unwatch ??= watchPage(() => this.#hide(), () => this.#isHidden && this.#show(), () => this.#show());
     const connection = this.#connection;
     if (this.#failure) throw this.#failure;
     if (this.#isHidden) return this.wait(Infinity);
