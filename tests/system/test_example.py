@@ -54,17 +54,24 @@ class Example:
 
 
 @contextmanager
-def running_example(**more: str) -> Iterator[Example]:
+def starting_example() -> Iterator[Example]:
+    """The example in a session of its own, as in a terminal; its standard output and error are one."""
     port, event_port, web_port = free_port(), free_port(), free_ports_in_a_row(2) + 1
     ports = {"--event-port": event_port, "--client-port": free_port(), "--redis-port": free_port()}
     own = {"FEED_PORT": str(port), "FEED_PARADE_WEB_PORT": str(web_port)}
-    own |= {"FEED_PARADE_LISTENER": f"parade://127.0.0.1:{event_port}"} | more
+    own |= {"FEED_PARADE_LISTENER": f"parade://127.0.0.1:{event_port}"}
     command = [sys.executable, str(ROOT / "examples" / "feed" / "run.py")]
     command += [str(word) for pair in ports.items() for word in pair]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment(**own)) as process:
+    environment = clean_environment(**own)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    ) as process:
         try:
-            assert process.stdout is not None
-            assert process.stdout.readline().startswith(f"open http://127.0.0.1:{port}/#1 ")
             yield Example(process, f"http://127.0.0.1:{port}")
         finally:
             process.send_signal(signal.SIGINT)
@@ -72,6 +79,14 @@ def running_example(**more: str) -> Iterator[Example]:
                 process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@contextmanager
+def running_example() -> Iterator[Example]:
+    with starting_example() as example:
+        assert example.process.stdout is not None
+        assert example.process.stdout.readline().startswith(f"open {example.page}/#1 ")
+        yield example
 
 
 @contextmanager
@@ -220,4 +235,14 @@ def test_what_the_backend_refuses_and_how_it_ends() -> None:
         children = example.pids("")
         example.process.send_signal(signal.SIGINT)
         assert example.process.wait(PATIENCE_S) == 0
+        wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "nothing is left")
+
+
+def test_ctrl_c_while_it_starts_ends_it_without_a_traceback() -> None:
+    with starting_example() as example:
+        wait_until(lambda: example.pids("backend.py"), "the backend is being loaded")
+        children = example.pids("")
+        os.killpg(example.process.pid, signal.SIGINT)
+        said, _ = example.process.communicate(timeout=PATIENCE_S)
+        assert (example.process.returncode, said) == (0, "")
         wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "nothing is left")
