@@ -19,6 +19,7 @@ from parade_client import Event, Follow, ParadeClientError, PrivateMessage, Sour
 
 PEOPLE = {1: "Ada", 2: "Grace", 3: "Alan", 4: "Barbara", 5: "Edsger", 6: "Frances"}
 MOST_TEXT = 500
+MOST_SENT = 1000
 DURABLE_S = 10.0
 """How long an event may take to be in Redis before a page is told that it is not sure."""
 
@@ -30,6 +31,8 @@ LISTENER = os.environ.get("FEED_PARADE_LISTENER", "parade://127.0.0.1:9090")
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parents[1] / "sdk" / "js" / "src"
 SOURCE = web.AppKey("source", Source)
+SENT = web.AppKey("sent", dict[str, "asyncio.Task[None]"])
+"""What was sent of late, by the id that the page gave it."""
 
 
 def event_of(act: dict[str, Any]) -> Event:
@@ -64,14 +67,29 @@ def payload(text: object) -> bytes:
 async def act(request: web.Request) -> web.Response:
     """`POST /events`: answered when the event is in Redis."""
     try:
-        event = event_of(await request.json())
+        given = await request.json()
+        sending = send_once(request.app, str(given.get("id") or ""), event_of(given))
     except (ValueError, AttributeError) as problem:
         raise web.HTTPBadRequest(text=str(problem)) from None
     try:
-        await asyncio.wait_for(request.app[SOURCE].send(event), DURABLE_S)
+        await asyncio.wait_for(asyncio.shield(sending), DURABLE_S)
     except (TimeoutError, ParadeClientError) as problem:
         raise web.HTTPServiceUnavailable(text=f"not sure yet that it was sent {problem}".strip()) from None
     return web.json_response({}, status=201)
+
+
+def send_once(app: web.Application, name: str, event: Event) -> "asyncio.Task[None]":
+    """Send an event, unless one with this name was sent before: a page tries again when it is not sure."""
+    sent = app[SENT]
+    if name and name in sent:
+        return sent[name]
+    task = asyncio.ensure_future(app[SOURCE].send(event))
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # maybe nobody waits for it any more
+    if name:
+        sent[name] = task
+    if len(sent) > MOST_SENT:
+        del sent[next(iter(sent))]
+    return task
 
 
 async def settings(_: web.Request) -> web.Response:
@@ -93,6 +111,7 @@ async def source(app: web.Application) -> AsyncIterator[None]:
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     app = web.Application(client_max_size=16 * 1024)
+    app[SENT] = {}
     app.cleanup_ctx.append(source)
     app.router.add_get("/", index)
     app.router.add_get("/settings", settings)

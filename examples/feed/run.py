@@ -1,14 +1,15 @@
 """`make example`: Parade and the backend of the feed on this machine, until Ctrl-C.
 
-Options are those of `parade up`.
+Options are those of `parade up`. Both have a process group of their own: Ctrl-C in the terminal is told to this program
+only, which ends them in order, also when they are still being loaded.
 """
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -28,9 +29,11 @@ def main() -> int:
     processes = []
     try:
         with log.open("w") as output:
-            processes.append(subprocess.Popen(parade, env=os.environ | own, stdout=output, stderr=output))
+            processes.append(
+                subprocess.Popen(parade, env=os.environ | own, stdout=output, stderr=output, process_group=0)
+            )
             backend = [sys.executable, str(HERE / "backend.py")]
-            processes.append(subprocess.Popen(backend, env=os.environ | {"PYTHONPATH": paths}))
+            processes.append(subprocess.Popen(backend, env=os.environ | {"PYTHONPATH": paths}, process_group=0))
             if not is_served(processes):
                 print(f"it did not start: {log} says why", file=sys.stderr)
                 return 1
@@ -51,8 +54,8 @@ def is_served(processes: "list[subprocess.Popen[bytes]]") -> bool:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
         try:
-            with urllib.request.urlopen(PAGE, timeout=1):
-                return True
+            socket.create_connection(("127.0.0.1", int(PORT)), 1).close()
+            return True
         except OSError:
             time.sleep(0.1)
     return False

@@ -15,6 +15,8 @@ let shown; // what it shows, the newest first, and the cursor behind it
 /** Take notifications until somebody else is chosen. Broken connections are the library's work. */
 async function follow(mine) {
   try {
+    await mine.open();
+    if (mine === feed) store(); // now, so that a reload before the first item leaves nothing out
     for await (const event of mine) {
       if (mine !== feed) return;
       show(itemOf(event));
@@ -53,10 +55,14 @@ function textOf({ payload }) {
 
 function show(item) {
   shown.items = [item, ...shown.items].slice(0, MOST_ITEMS);
-  shown.cursor = feed.cursor ?? shown.cursor;
-  sessionStorage.setItem(`feed of ${me}`, JSON.stringify(shown));
+  store();
   $("feed").prepend(cardOf(item));
   while ($("feed").children.length > MOST_ITEMS) $("feed").lastChild.remove();
+}
+
+function store() {
+  shown.cursor = feed.cursor ?? shown.cursor;
+  sessionStorage.setItem(`feed of ${me}`, JSON.stringify(shown));
 }
 
 function cardOf({ by, what, text, seq, isMine }) {
@@ -88,13 +94,19 @@ async function act(what) {
   }
 }
 
+/** What was last tried to be said, and the id by which the backend knows it when it is sent again. */
+let said = {};
+
 $("say").addEventListener("submit", async (submission) => {
   submission.preventDefault();
   const [text, to, button] = [$("text").value, $("to").value, $("say").querySelector("button")];
+  const draft = JSON.stringify([me, to, text]);
+  if (said.draft !== draft) said = { draft, id: `${Date.now()} ${Math.random()}` };
   button.disabled = true;
-  const isDone = await act(to ? { kind: "message", to: Number(to), text } : { kind: "post", text });
+  const isDone = await act({ id: said.id, text, ...(to ? { kind: "message", to: Number(to) } : { kind: "post" }) });
   button.disabled = false;
   if (!isDone) return;
+  said = {};
   show({ by: me, isMine: true, what: to ? `to ${people[to]}` : "to your followers", text: text.trim() });
   $("say").reset();
   $("text").focus();
@@ -109,6 +121,8 @@ async function toggle(button, id) {
     localStorage.setItem(`followed by ${me}`, JSON.stringify([...followed]));
   }
   showPeople();
+  // The button is another one now; who came to it by keyboard stays there.
+  if (document.activeElement === document.body) $("people").querySelector(`[value="${id}"]`)?.focus();
 }
 
 /** Parade has the graph for its own use; an application knows whom its users follow. Here the page remembers it. */
@@ -119,7 +133,7 @@ function showPeople() {
   $("people").replaceChildren(
     ...ids.filter((id) => id !== me).map((id) => {
       const isFollowed = followed.has(id);
-      const button = element("button", { type: "button", textContent: isFollowed ? "Unfollow" : "Follow", ariaPressed: String(isFollowed) });
+      const button = element("button", { type: "button", value: id, textContent: isFollowed ? "Unfollow" : "Follow", ariaPressed: String(isFollowed) });
       button.setAttribute("aria-label", `${button.textContent} ${people[id]}`);
       button.addEventListener("click", () => toggle(button, id));
       return element("li", {}, [face(id), element("b", { textContent: people[id] }), button]);
@@ -157,7 +171,14 @@ function element(name, properties, children = []) {
 const option = (value, text) => element("option", { value, textContent: text });
 const tell = (problem) => ($("problem").textContent = problem);
 
+/** Without a connection nothing is missed, so a short time without one is not worth a word. */
+function showLink() {
+  const state = feed.isConnected ? "" : "connecting …";
+  if ($("link").textContent !== state) $("link").textContent = state;
+}
+
 $("who").replaceChildren(...ids.map((id) => option(id, people[id])));
 $("who").addEventListener("change", () => (location.hash = $("who").value));
 addEventListener("hashchange", () => become(wanted()));
 become(wanted());
+setInterval(showLink, 1000);

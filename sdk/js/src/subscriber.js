@@ -49,6 +49,10 @@ export class Subscriber {
     return place && `${place}`;
   }
 
+  get isConnected() {
+    return Boolean(this.#dialer.live);
+  }
+
   /** Wait for the server's answer: what is sent from now on is received. */
   open() {
     return this.#inTurn(async () => {

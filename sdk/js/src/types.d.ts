@@ -125,6 +125,8 @@ export class Subscriber implements AsyncIterableIterator<Event | Reset> {
    * `after`. null before the server has answered.
    */
   readonly cursor: string | null;
+  /** Whether there is a connection that the server has answered over; for people to see, as nothing is missed without. */
+  readonly isConnected: boolean;
   /** Wait for the server's answer: what is sent from now on is received. Rejects as next() does. */
   open(): Promise<this>;
   /**

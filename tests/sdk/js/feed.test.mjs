@@ -90,9 +90,11 @@ test("a page that is frozen closes its connection, and goes on when it is back",
   tell("pagehide", false);
   assert.ok(!socket.isClosed);
   const event = feed.next();
+  assert.ok(feed.isConnected);
   tell("pagehide");
   tell("freeze");
   assert.ok(socket.isClosed);
+  assert.ok(!feed.isConnected);
   // Out of the back-forward cache a page is told both; the second must not cut what the first has begun.
   tell("resume");
   const second = await WebSocket.next();
@@ -100,8 +102,10 @@ test("a page that is frozen closes its connection, and goes on when it is back",
   assert.ok(!second.isClosed);
   second.onopen();
   assert.deepEqual(second.sent, ["50 after=a@0\n"]);
+  assert.ok(!feed.isConnected);
   second.say("RESUMED a@0\n1|B\n");
   assert.equal((await event).value.seq, 1);
+  assert.ok(feed.isConnected);
   feed.close();
   assert.equal(listeners(), 0);
 });
