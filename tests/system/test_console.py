@@ -121,8 +121,17 @@ def test_children_that_die_are_started_again(up: Up) -> None:
         assert up.process.stdout is not None
         assert up.process.stdout.readline() == f"the {service} died with signal 9; starting it again\n"
         wait_until(partial(_are_running, up, service, len(old)), f"a new {service}")
+    wait_until(partial(_is_open, up.event_port), "the new listener listens")
     after = parade("simulate", *up.port_options, "--events", "2000", "--clients", "5", "--full")
     assert after.returncode == 0, after.stderr
+
+
+def _is_open(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
+    except OSError:
+        return False
 
 
 def test_an_embedded_server_that_dies_is_started_again_empty(up: Up) -> None:
