@@ -36,13 +36,13 @@ def frame(data: bytes, opcode: int = TEXT, *, fin: bool = True) -> bytes:
 class WebSocketPeer:
     """One connection. `head` is the answer to its request, `code` the status of Close once that has come."""
 
-    def __init__(self, port: int, *headers: str) -> None:
+    def __init__(self, port: int, *headers: str, path: str = "/source") -> None:
         self.socket = socket.create_connection((LOOPBACK, port), PATIENCE_S)
         self._bytes = self.socket.makefile("rb")
         self.code: int | None = None
         self.pings = 0
         try:
-            self.socket.sendall(handshake(*headers))
+            self.socket.sendall(handshake(*headers, path=path))
             self.head = self._head()
         except OSError:
             self.close()
@@ -137,9 +137,9 @@ class WebSource(AckedSource):
 
 
 @contextmanager
-def websocket(port: int, *headers: str) -> Iterator[WebSocketPeer]:
+def websocket(port: int, *headers: str, path: str = "/source") -> Iterator[WebSocketPeer]:
     """A connection, closed at the end."""
-    found = WebSocketPeer(port, *headers)
+    found = WebSocketPeer(port, *headers, path=path)
     try:
         yield found
     finally:

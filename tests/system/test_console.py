@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.support.deployment import ROOT, wait_until
-from tests.support.servers import free_port, free_ports_in_a_row
+from tests.support.deployment import PATIENCE_S, ROOT, wait_until
+from tests.support.servers import free_port, free_ports_in_a_row, wait_for_port
 from tests.support.up import PARADE, Up, parade, parade_up, started
 
 pytestmark = pytest.mark.slow
@@ -121,17 +121,9 @@ def test_children_that_die_are_started_again(up: Up) -> None:
         assert up.process.stdout is not None
         assert up.process.stdout.readline() == f"the {service} died with signal 9; starting it again\n"
         wait_until(partial(_are_running, up, service, len(old)), f"a new {service}")
-    wait_until(partial(_is_open, up.event_port), "the new listener listens")
+    wait_for_port(up.event_port, PATIENCE_S)
     after = parade("simulate", *up.port_options, "--events", "2000", "--clients", "5", "--full")
     assert after.returncode == 0, after.stderr
-
-
-def _is_open(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1):
-            return True
-    except OSError:
-        return False
 
 
 def test_an_embedded_server_that_dies_is_started_again_empty(up: Up) -> None:
