@@ -15,6 +15,8 @@ PATIENCE_S = 30.0
 ANSWER_S = 15.0
 """The longest wait for a connection, and then for the server's answer."""
 
+NO_ANSWER = "there was no answer"
+
 
 class Dialer:
     """The connections of one peer. `patience_s`: how long there may be no answer; `math.inf`: for ever."""
@@ -28,7 +30,7 @@ class Dialer:
         self._pauses = Pauses(random.SystemRandom().random)
         self._since: float | None = None
         self._next_try = 0.0
-        self._problem = "there was no answer"
+        self._problem = NO_ANSWER
 
     def answered(self) -> None:
         """The server has answered."""
@@ -53,7 +55,9 @@ class Dialer:
         try:
             return await self._transport(self.address, min(ANSWER_S, end - now()))
         except OSError as problem:
-            self.ended(str(problem))
+            # A last try that had little time says less than those before it.
+            is_cut_short = now() >= end and self._problem != NO_ANSWER
+            self.ended(self._problem if is_cut_short else str(problem))
             return None
 
 
